@@ -1,1 +1,16 @@
-//! The engine.
+//! Corelane's engine: one pinned thread per core, each with its partitions, its commit journal, its segment files and
+//! its connections. The crate knows record batches; it knows no Kafka API.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`types`] | the newtypes that every other module speaks in |
+//! | [`limits`] | the bound of every queue, buffer, loop and in-flight count |
+//! | [`memory`] | shard-local memory that a disk or a socket may read: aligned slabs, staging chunks, lent slices |
+//! | [`format`] | every byte we write |
+
+#![deny(unsafe_code)]
+
+pub mod format;
+pub mod limits;
+pub mod memory;
+pub mod types;

@@ -1,0 +1,1 @@
+//! Every byte we write.
