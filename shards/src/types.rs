@@ -45,6 +45,14 @@ number! {
     ProducerEpoch(i16)
 }
 number! {
+    /// A record's number within its producer's stream to a partition: from 0, wrapping after 2^31-1; -1 means none.
+    Sequence(i32)
+}
+number! {
+    /// Milliseconds since the Unix epoch; -1 means none.
+    Timestamp(i64)
+}
+number! {
     /// The number of a journal group within a shard, dense, from 1. 0 stands for "before the first".
     JournalSequence(u64)
 }
@@ -68,6 +76,15 @@ impl JournalSequence {
     /// The following group.
     pub fn next(self) -> JournalSequence {
         JournalSequence(self.0 + 1)
+    }
+}
+
+impl Sequence {
+    /// The sequence `increment` records further on, wrapping from 2^31-1 to 0 as Kafka's producers do. None stays none.
+    pub fn wrapping_add(self, increment: u32) -> Sequence {
+        let Ok(start) = u64::try_from(self.0) else { return self };
+        let wrapped = (start + u64::from(increment)) % (1 << 31);
+        Sequence(i32::try_from(wrapped).expect("a remainder of 2^31 fits"))
     }
 }
 
@@ -121,6 +138,15 @@ mod tests {
     fn a_topic_id_prints_as_a_uuid() {
         let id = TopicId([0x12, 0x34, 0x56, 0x78, 0x9a, 0xbc, 0xde, 0xf0, 1, 2, 3, 4, 5, 6, 7, 8]);
         assert_eq!(id.to_string(), "12345678-9abc-def0-0102-030405060708");
+    }
+
+    #[test]
+    fn sequences_wrap_to_zero_and_none_stays_none() {
+        assert_eq!(Sequence(5).wrapping_add(4), Sequence(9));
+        assert_eq!(Sequence(i32::MAX).wrapping_add(0), Sequence(i32::MAX));
+        assert_eq!(Sequence(i32::MAX).wrapping_add(1), Sequence(0));
+        assert_eq!(Sequence(i32::MAX - 1).wrapping_add(4), Sequence(2));
+        assert_eq!(Sequence(-1).wrapping_add(3), Sequence(-1));
     }
 
     #[test]

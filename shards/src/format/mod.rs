@@ -1,1 +1,4 @@
 //! Every byte we write.
+
+pub mod batch;
+pub mod crc;
