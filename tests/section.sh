@@ -1,7 +1,8 @@
-# What every section of tests/run shares: packages, counting, and the line that ends it. Sourced by tests/*/NAME/run.
+# What every section of tests/run shares: packages, counting, and the line that ends it.
+# Sourced by tests/clients/NAME/run and tests/durability/NAME/run.
 #
-# A section ends with `finish`, which prints `N passed, N failed`. It ends early, with status 77, when it cannot be set up; tests/run
-# counts that as failed unless the section was left out with --without NAME.
+# A section ends with `finish`, which prints `N passed, N failed`. It ends early, with status 77, when it cannot
+# be set up; tests/run counts that as failed unless the section was left out with --without NAME.
 
 section_passed=0
 section_failed=0
@@ -12,7 +13,7 @@ cannot_set_up() {
   exit 77
 }
 
-# need_package NAME...: makes sure that each Debian package is installed; only root can install what is missing.
+# need_package NAME...: makes sure that each Debian package is installed; only root can install one.
 need_package() {
   local name missing=()
   for name in "$@"; do

@@ -1,11 +1,13 @@
 //! Which module may name which.
 //!
-//! In `src`, names go down: `main -> cli -> broker -> api -> {coordinator, cluster, security} -> shards`. Modules of one height do not
-//! name each other, `admin` stands beside `api`, and what everybody uses (`config`, `errors`, `limits`, `types`) lies below. `wire` is a
-//! leaf that only `api` and the transport between brokers name. A new module at the top of `src` needs a height here first.
+//! In `src`, names go down: `main -> cli -> broker -> api -> {coordinator, cluster, security} -> shards`.
+//! Modules of one height do not name each other, `admin` stands beside `api`, and what everybody uses
+//! (`config`, `errors`, `limits`, `types`) lies below. `wire` is a leaf that only `api` and the transport
+//! between brokers name. A new module at the top of `src` needs a height here first.
 //!
-//! Across the repository, a library that must stay replaceable is named only where it is at home, and the synchronous heart of the
-//! engine names neither a runtime, a clock, a file nor a socket: that is what lets a simulator drive it.
+//! Across the repository, a library that must stay replaceable is named only where it is at home, and the
+//! synchronous heart of the engine names neither a runtime, a clock, a file nor a socket: that is what lets
+//! a simulator drive it.
 
 use crate::source::{Named, Source};
 use crate::tree::{Report, Tree, is_within};

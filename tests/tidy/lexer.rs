@@ -1,7 +1,8 @@
 //! A small lexer for Rust source: enough to tell code from comments and strings, and no more.
 //!
-//! Invariant: it accepts every file that rustc accepts and never panics; on a file that rustc refuses, its tokens may be wrong but
-//! it still ends. It does not know keywords, operators of more than one character, or macros: those are read one token at a time.
+//! Invariant: it accepts every file that rustc accepts and never panics; on a file that rustc refuses, its
+//! tokens may be wrong but it still ends. It does not know keywords, operators of more than one character,
+//! or macros: those are read one token at a time.
 
 /// What a token is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,7 +184,8 @@ mod tests {
 
     #[test]
     fn comments_and_strings_are_not_code() {
-        let source = "a /* b /* c */ d */ e // f\n \"g \\\" h\" i r#\"j \" k\"# l b\"m\" n b'\\'' o c\"p\" q br##\"r\"# s\"## t";
+        let source = "a /* b /* c */ d */ e // f\n \"g \\\" h\" i r#\"j \" k\"# l b\"m\" n b'\\'' o\n\
+                      c\"p\" q br##\"r\"# s\"## t";
         assert_eq!(words(source), ["a", "e", "i", "l", "n", "o", "q", "t"]);
     }
 

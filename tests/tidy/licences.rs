@@ -1,8 +1,10 @@
-//! Licences of everything that is compiled in, as `cargo metadata` tells them, against the allow-list of `deny.toml`.
+//! Licences of everything that is compiled in, as `cargo metadata` tells them, against the allow-list of
+//! `deny.toml`.
 //!
-//! `deny.toml` is the one list: this rule and `cargo deny` read the same file. An expression holds when an allowed choice exists:
-//! `OR` needs one side, `AND` both, `A WITH B` is allowed only as a whole, and the older `A/B` means `OR`. The metadata is asked for with
-//! `--locked`, so that a `Cargo.lock` out of step with the manifests is a finding too.
+//! `deny.toml` is the one list: this rule and `cargo deny` read the same file. An expression holds when an
+//! allowed choice exists: `OR` needs one side, `AND` both, `A WITH B` is allowed only as a whole, and the
+//! older `A/B` means `OR`. The metadata is asked for with `--locked`, so that a `Cargo.lock` out of step
+//! with the manifests is a finding too.
 
 use std::path::Path;
 use std::process::Command;
@@ -79,7 +81,8 @@ impl Allowed {
     }
 }
 
-/// A reader of SPDX expressions: `OR` binds loosest, then `AND`, then `WITH`. `None` is an expression it cannot read.
+/// A reader of SPDX expressions: `OR` binds loosest, then `AND`, then `WITH`. `None` is an expression it
+/// cannot read.
 struct Expression<'a> {
     words: &'a [&'a str],
     permitted: &'a dyn Fn(&str) -> bool,
@@ -135,7 +138,11 @@ impl Expression<'_> {
 mod tests {
     use super::*;
 
-    const DENY: &str = "[licenses]\nallow = [\"MIT\", \"ISC\", \"A WITH B\"]\nexceptions = [{ name = \"odd\", allow = [\"MPL\"] }]\n";
+    const DENY: &str = r#"
+        [licenses]
+        allow = ["MIT", "ISC", "A WITH B"]
+        exceptions = [{ name = "odd", allow = ["MPL"] }]
+    "#;
 
     fn findings(name: &str, licence: Value) -> usize {
         let metadata = serde_json::json!({ "packages": [{ "name": name, "license": licence }] });

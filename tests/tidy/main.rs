@@ -11,8 +11,9 @@
 //! | [`licences`] | licences of all dependencies, and `Cargo.lock` in step |
 //! | [`tree`], [`source`], [`lexer`] | the repository as text, parsed as far as the rules need |
 //!
-//! Rules read text, not a compiler's tree: they run in a second, need no build of what they judge, and a planted violation is a string.
-//! Each rule prints how much it compared. A rule that compared nothing fails, unless it names what does not exist yet.
+//! Rules read text, not a compiler's tree: they run in a second, need no build of what they judge, and a
+//! planted violation is a string. Each rule prints how much it compared. A rule that compared nothing
+//! fails, unless it names what does not exist yet.
 
 mod layers;
 mod lengths;

@@ -1,7 +1,8 @@
 //! Every file is part of a crate, and a module map holds no logic.
 //!
-//! A `.rs` file that no `mod` reaches is compiled by nobody and lies about the code. `lib.rs` and `mod.rs` are maps: documentation,
-//! attributes, `mod`, `use` and `type`. What they would otherwise hold belongs in a file with a name.
+//! A `.rs` file that no `mod` reaches is compiled by nobody and lies about the code. `lib.rs` and `mod.rs`
+//! are maps: documentation, attributes, `mod`, `use` and `type`. What they would otherwise hold belongs in
+//! a file with a name.
 
 use std::collections::BTreeSet;
 
@@ -31,7 +32,8 @@ pub(crate) fn dead(tree: &Tree) -> Report {
     report
 }
 
-/// Whether cargo compiles the file without a `mod`: the roots of libraries, programs, tests, benches and fuzz targets.
+/// Whether cargo compiles the file without a `mod`: the roots of libraries, programs, tests, benches and
+/// fuzz targets.
 fn is_root(path: &str) -> bool {
     PACKAGES.iter().filter_map(|package| path.strip_prefix(package)).any(|inner| {
         let parts: Vec<&str> = inner.split('/').collect();
@@ -147,7 +149,8 @@ mod tests {
     #[test]
     fn logic_in_a_map_is_found() {
         let found = |text: &str| maps(&Tree::of(&[("src/api/mod.rs", text)])).findings.len();
-        let map = "//! Doc.\n#![warn(x)]\n#[cfg(a)] pub mod b; mod c; pub(crate) use b::{D, e}; pub type F = b::D<[u8; 4]>;";
+        let map = "//! Doc.\n#![warn(x)]\n#[cfg(a)] pub mod b; mod c;\n\
+                   pub(crate) use b::{D, e}; pub type F = b::D<[u8; 4]>;";
         assert_eq!(found(map), 0);
         for logic in [
             "fn f() {}",

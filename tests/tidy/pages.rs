@@ -1,7 +1,7 @@
 //! Each error that a user meets has a page, and each page says the same three things.
 //!
-//! A page under `docs/errors` is named by the slug that `src/errors.rs` gives its error. That every slug has a page is tested beside
-//! `src/errors.rs`, where the slugs can be listed; here the pages are read.
+//! A page under `docs/errors` is named by the slug that `src/errors.rs` gives its error. That every slug
+//! has a page is tested beside `src/errors.rs`, where the slugs can be listed; here the pages are read.
 
 use crate::lexer::{self, Kind};
 use crate::tree::{Report, Tree, is_within};

@@ -1,7 +1,9 @@
-//! A Rust file as the rules need it: its tokens, what is test code, the paths it names, its functions and its `mod` declarations.
+//! A Rust file as the rules need it: its tokens, what is test code, the paths it names, its functions and
+//! its `mod` declarations.
 //!
-//! Names are resolved by their spelling: `crate::`, `self::` and `super::` from the module that the file's path implies, and the name
-//! of another crate as it is written. Renamed imports, macros that build paths and globs are not followed.
+//! Names are resolved by their spelling: `crate::`, `self::` and `super::` from the module that the file's
+//! path implies, and the name of another crate as it is written. Renamed imports, macros that build paths
+//! and globs are not followed.
 
 use crate::lexer::{self, Kind, Token};
 
@@ -20,7 +22,8 @@ pub(crate) struct Source<'a> {
     pub(crate) test: Vec<bool>,
 }
 
-/// A path that the code names, such as `["corelane", "api", "fetch"]`; `crate::` is replaced by the crate's name.
+/// A path that the code names, such as `["corelane", "api", "fetch"]`; `crate::` is replaced by the crate's
+/// name.
 #[derive(Debug)]
 pub(crate) struct Named {
     pub(crate) segments: Vec<String>,
@@ -75,7 +78,8 @@ impl<'a> Source<'a> {
         CRATES.iter().find(|(folder, _)| is_in(self.path, folder)).map(|(_, name)| *name)
     }
 
-    /// The modules that lead to this file from its crate's root: `src/api/mod.rs` and `src/api.rs` are both `["api"]`.
+    /// The modules that lead to this file from its crate's root: `src/api/mod.rs` and `src/api.rs` are both
+    /// `["api"]`.
     pub(crate) fn module(&self) -> Vec<&'a str> {
         let folder =
             CRATES.iter().find(|(folder, _)| is_in(self.path, folder)).map_or("", |(folder, _)| *folder);
@@ -348,7 +352,8 @@ mod tests {
 
     #[test]
     fn imports_are_flattened_and_resolved() {
-        let text = "use std::{fs, io::{self, Read as _}, net::*}; pub(crate) use super::api::{a, b}; use crate::wire;";
+        let text =
+            "use std::{fs, io::{self, Read as _}, net::*}; pub use super::api::{a, b}; use crate::wire;";
         let expected = ["std::fs", "std::io", "std::io::Read", "std::net"];
         let ours = ["corelane::cluster::api::a", "corelane::cluster::api::b", "corelane::wire"];
         assert_eq!(named("src/cluster/image.rs", text), [&expected[..], &ours[..]].concat());
@@ -356,7 +361,8 @@ mod tests {
 
     #[test]
     fn paths_in_expressions_and_inline_modules_are_seen() {
-        let text = "fn f(x: ::std::fs::File) { crate::sim::run() } mod tests { use super::*; mod in_ { fn g() { super::h::i() } } }";
+        let text = "fn f(x: ::std::fs::File) { crate::sim::run() }\n\
+                    mod tests { use super::*; mod deep { fn g() { super::h::i() } } }";
         let expected = [
             "std::fs::File",
             "corelane_shards::sim::run",
@@ -368,7 +374,8 @@ mod tests {
 
     #[test]
     fn test_code_is_told_from_the_rest() {
-        let text = "fn a() {} #[test] #[should_panic] fn b() {} #[cfg(not(test))] fn c() {} #[cfg(test)] mod t { fn d() {} } fn e() {}";
+        let text = "fn a() {} #[test] #[should_panic] fn b() {} #[cfg(not(test))] fn c() {}\n\
+                    #[cfg(test)] mod t { fn d() {} } fn e() {}";
         let source = Source::parse("src/x.rs", text);
         let test: Vec<(&str, bool)> =
             source.functions().iter().map(|found| (found.name, found.test)).collect();
@@ -377,7 +384,8 @@ mod tests {
 
     #[test]
     fn bodies_are_measured_between_their_braces() {
-        let text = "trait T { fn none(&self) -> [u8; 4]; }\nfn one() { 1 }\nfn three(\n  x: u8,\n) {\n  1\n  2\n  3\n}\n";
+        let text = "trait T { fn none(&self) -> [u8; 4]; }\nfn one() { 1 }\n\
+                    fn three(\n  x: u8,\n) {\n  1\n  2\n  3\n}\n";
         let source = Source::parse("src/x.rs", text);
         let lines: Vec<(&str, usize)> =
             source.functions().iter().map(|found| (found.name, found.lines)).collect();

@@ -1,7 +1,8 @@
 //! The source tree as the rules see it: paths relative to the root, and the text of each file.
 //!
-//! A rule is a function from a [`Tree`] to a [`Report`], so that a test can plant a violation as a string. Only [`Tree::load`] touches
-//! the disk. Files that are not UTF-8 (golden files, captured frames) are left out.
+//! A rule is a function from a [`Tree`] to a [`Report`], so that a test can plant a violation as a string.
+//! Only [`Tree::load`] touches the disk. Files that are not UTF-8 (golden files, captured frames) are left
+//! out.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,7 +10,8 @@ use std::path::Path;
 
 use crate::source::Source;
 
-/// Folders that hold no source of ours: build output, a broker's data, other languages' packages, version control.
+/// Folders that hold no source of ours: build output, a broker's data, other languages' packages, version
+/// control.
 const SKIPPED: [&str; 5] = ["target", "corelane-data", "node_modules", ".git", ".venv"];
 
 /// Text files by path, with `/` between folders.

@@ -1,7 +1,8 @@
 //! `unsafe` stays in named files, and each block says why it is sound.
 //!
-//! A place that no longer needs its permission loses it: a listed file or folder without `unsafe` is a finding, and so is one that is
-//! missing although the code that uses it is there. The broker itself forbids `unsafe` through its lints.
+//! A place that no longer needs its permission loses it: a listed file or folder without `unsafe` is a
+//! finding, and so is one that is missing although the code that uses it is there. The broker itself
+//! forbids `unsafe` through its lints.
 
 use crate::lexer::{Kind, Token};
 use crate::source::Source;
