@@ -1,1 +1,4 @@
 //! The broker.
+
+pub mod admin;
+pub mod cluster;
