@@ -3,3 +3,4 @@
 pub mod batch;
 pub mod crc;
 pub mod envelope;
+pub mod index;
