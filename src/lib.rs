@@ -1,1 +1,5 @@
-//! The broker.
+//! The broker: everything that knows Kafka's APIs, its settings and its command line.
+//!
+//! The engine below it, the crate `corelane-shards`, knows record batches but no Kafka API.
+
+pub mod errors;
