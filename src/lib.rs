@@ -2,4 +2,5 @@
 //!
 //! The engine below it, the crate `corelane-shards`, knows record batches but no Kafka API.
 
+pub mod config;
 pub mod errors;
