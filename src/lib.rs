@@ -2,5 +2,6 @@
 //!
 //! The engine below it, the crate `corelane-shards`, knows record batches but no Kafka API.
 
+pub mod cli;
 pub mod config;
 pub mod errors;
