@@ -73,3 +73,17 @@ fn print(text: &str) -> Result<(), Failure> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_settings_end_with_2_and_all_else_with_1() {
+        let values = &mut config::Values::default();
+        let wrong = values.set("node.id", "-1", config::Origin::Set).expect_err("it is negative");
+        assert_eq!(Failure::from(wrong).exit_code(), 2);
+        let other = Failure::Other("the machine said no".to_owned());
+        assert_eq!((other.exit_code(), other.text().as_str()), (1, "error: the machine said no\n"));
+    }
+}

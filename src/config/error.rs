@@ -25,12 +25,14 @@ pub enum Error {
         hint: String,
     },
     /// Kafka has the key; here it would have no effect.
-    #[error("{origin}: `{key}` is known to Kafka, not served by Corelane yet")]
+    #[error("{origin}: `{key}` is known to Kafka, not served by Corelane yet{hint}")]
     NotServed {
         /// As it was given.
         key: String,
         /// Where.
         origin: Origin,
+        /// What is served instead, as the end of the sentence; empty if nothing is.
+        hint: String,
     },
     /// A value that its key does not allow.
     #[error("{origin}: `{key}` = `{value}`: {reason}; allowed: {allowed}")]
@@ -97,7 +99,9 @@ impl Error {
     pub(crate) fn no_such_key(name: &str, origin: Origin) -> Self {
         let key = shortened(name);
         if kafka::NOT_SERVED.contains(&name) {
-            return Self::NotServed { key, origin };
+            let instead = kafka::INSTEAD.iter().find(|(refused, _)| *refused == name);
+            let hint = instead.map(|(_, served)| format!("; `{served}` is")).unwrap_or_default();
+            return Self::NotServed { key, origin, hint };
         }
         Self::UnknownKey { hint: broker_hint(name), key, origin }
     }
@@ -107,7 +111,7 @@ impl Error {
         let (key, origin) = (shortened(name), Origin::Topic);
         let broker_name = format!("log.{name}");
         if kafka::NOT_SERVED.iter().any(|known| *known == name || *known == broker_name) {
-            return Self::NotServed { key, origin };
+            return Self::NotServed { key, origin, hint: String::new() };
         }
         Self::UnknownKey { key, origin, hint: String::new() }
     }
@@ -205,6 +209,7 @@ mod tests {
                 "log.retention.hours",
                 "--set: `log.retention.hours` is known to Kafka, not served by Corelane yet",
             ),
+            ("broker.id", "--set: `broker.id` is known to Kafka, not served by Corelane yet; `node.id` is"),
             ("a\x1b[31m", "--set: unknown key `a\\u{1b}[31m`"),
         ] {
             assert_eq!(told(name), message);

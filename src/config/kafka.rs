@@ -3,6 +3,10 @@
 //! Whoever brings a configuration from Kafka learns from this list that a key is not mistyped but without effect
 //! here. Only the common ones are listed; any other key is unknown.
 
+/// Settings of that list for which a served one does the same.
+pub(super) const INSTEAD: &[(&str, &str)] =
+    &[("broker.id", "node.id"), ("log.dir", "log.dirs"), ("log.roll.hours", "log.roll.ms")];
+
 /// Broker settings of Kafka that are refused as "not served yet", in alphabetical order.
 pub(super) const NOT_SERVED: &[&str] = &[
     "alter.config.policy.class.name",

@@ -376,6 +376,9 @@ mod tests {
         }
         let unique: BTreeSet<_> = kafka::NOT_SERVED.iter().collect();
         assert_eq!(unique.len(), kafka::NOT_SERVED.len());
+        for (refused, served) in kafka::INSTEAD {
+            assert!(unique.contains(refused) && find(served).is_some(), "{served} stands in for {refused}");
+        }
     }
 
     #[test]
