@@ -1,0 +1,144 @@
+//! The other direction: fields into a growing buffer.
+//!
+//! What is written is ours, so a value that the format cannot carry is a mistake of ours and stops the program. The
+//! callers see to it that strings from elsewhere (host names, error texts) fit: [`Writer::string`] cuts none.
+
+use bytes::{BufMut, BytesMut};
+
+use super::{Encoding, Uuid};
+
+/// Appends fields in one encoding to a buffer.
+#[derive(Debug)]
+pub struct Writer {
+    buffer: BytesMut,
+    encoding: Encoding,
+}
+
+impl Writer {
+    /// A writer into `buffer`, behind what it already holds.
+    pub fn new(buffer: BytesMut, encoding: Encoding) -> Self {
+        Self { buffer, encoding }
+    }
+
+    /// The encoding of lengths.
+    pub fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
+    /// Writes what follows in another encoding, which only a header's boundary does.
+    pub fn set_encoding(&mut self, encoding: Encoding) {
+        self.encoding = encoding;
+    }
+
+    /// How many bytes have been written, with those the buffer came with.
+    pub fn length(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// The buffer, with everything written.
+    pub fn into_buffer(self) -> BytesMut {
+        self.buffer
+    }
+
+    /// Overwrites four bytes written before, such as the length of the frame.
+    pub fn patch_i32(&mut self, at: usize, value: i32) {
+        self.buffer[at..at + 4].copy_from_slice(&value.to_be_bytes());
+    }
+
+    /// A signed byte.
+    pub fn i8(&mut self, value: i8) {
+        self.buffer.put_i8(value);
+    }
+
+    /// Two bytes, signed.
+    pub fn i16(&mut self, value: i16) {
+        self.buffer.put_i16(value);
+    }
+
+    /// Four bytes, signed.
+    pub fn i32(&mut self, value: i32) {
+        self.buffer.put_i32(value);
+    }
+
+    /// Eight bytes, signed.
+    pub fn i64(&mut self, value: i64) {
+        self.buffer.put_i64(value);
+    }
+
+    /// An identifier of 16 bytes.
+    pub fn uuid(&mut self, value: Uuid) {
+        self.buffer.put_slice(&value.0);
+    }
+
+    /// An unsigned variable-length integer.
+    pub fn unsigned_varint(&mut self, mut value: u32) {
+        while value >= 0x80 {
+            self.buffer.put_u8((value & 0x7f) as u8 | 0x80);
+            value >>= 7;
+        }
+        self.buffer.put_u8(value as u8);
+    }
+
+    fn compact_length(&mut self, length: Option<usize>) {
+        let stored = length.map_or(0, |length| length + 1);
+        self.unsigned_varint(u32::try_from(stored).expect("no length of ours reaches 4 GiB"));
+    }
+
+    /// A string that may be null.
+    pub fn nullable_string(&mut self, value: Option<&str>) {
+        let length = value.map(str::len);
+        match self.encoding {
+            Encoding::Flexible => self.compact_length(length),
+            Encoding::Classic => {
+                let stored =
+                    length.map(|length| i16::try_from(length).expect("a string of ours fits 32 KiB"));
+                self.i16(stored.unwrap_or(-1));
+            }
+        }
+        self.buffer.put_slice(value.unwrap_or_default().as_bytes());
+    }
+
+    /// A string.
+    pub fn string(&mut self, value: &str) {
+        self.nullable_string(Some(value));
+    }
+
+    /// The length of an array or of a blob that may be null.
+    pub fn nullable_count(&mut self, count: Option<usize>) {
+        match self.encoding {
+            Encoding::Flexible => self.compact_length(count),
+            Encoding::Classic => {
+                let stored = count.map(|count| i32::try_from(count).expect("no array of ours reaches 2 Gi"));
+                self.i32(stored.unwrap_or(-1));
+            }
+        }
+    }
+
+    /// The length of an array or of a blob.
+    pub fn count(&mut self, count: usize) {
+        self.nullable_count(Some(count));
+    }
+
+    /// Ends a structure without tagged fields.
+    pub fn no_tags(&mut self) {
+        self.tag_count(0);
+    }
+
+    /// How many tagged fields follow; nothing in the classic encoding.
+    pub fn tag_count(&mut self, count: u32) {
+        if self.encoding == Encoding::Flexible {
+            self.unsigned_varint(count);
+        } else {
+            assert_eq!(count, 0, "the classic encoding has no tagged fields");
+        }
+    }
+
+    /// One tagged field, whose value `write` writes.
+    pub fn tag(&mut self, number: u32, write: impl FnOnce(&mut Writer)) {
+        let mut field = Writer::new(BytesMut::new(), self.encoding);
+        write(&mut field);
+        self.unsigned_varint(number);
+        self.unsigned_varint(u32::try_from(field.length()).expect("no tagged field of ours reaches 4 GiB"));
+        self.buffer.put_slice(&field.buffer);
+    }
+}
