@@ -1,2 +1,3 @@
 //! The broker.
+pub mod api;
 pub mod wire;
