@@ -1,0 +1,8 @@
+//! The wire codecs against frames captured from real clients and a real broker, and against hostile bytes.
+
+mod dispatching;
+mod frames;
+mod hostile;
+mod metadata;
+mod requests;
+mod responses;
