@@ -5,11 +5,13 @@
 //! we do not is in `SKIPPED.md`.
 
 pub mod api_versions;
+pub mod describe_cluster;
 pub mod dispatch;
 pub mod errors;
 pub mod metadata;
 pub mod registry;
 pub mod topic_name;
+pub mod view;
 
 pub use dispatch::{CloseReason, Dispatch, Request, dispatch};
 pub use errors::ErrorCode;

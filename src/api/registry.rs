@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::{api_versions, metadata};
+use super::{api_versions, describe_cluster, metadata};
 use crate::wire::Encoding;
 use crate::wire::api_versions::ApiVersion;
 
@@ -29,7 +29,7 @@ impl Api {
 }
 
 /// Every API served, in the order of their keys.
-pub const APIS: &[&Api] = &[&metadata::API, &api_versions::API];
+pub const APIS: &[&Api] = &[&metadata::API, &api_versions::API, &describe_cluster::API];
 
 /// The API of this key, if it is served.
 pub fn find(key: i16) -> Option<&'static Api> {

@@ -61,7 +61,7 @@ struct List<'a> {
 
 /// How a version names a topic.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum TopicName<'a> {
+pub enum TopicRef<'a> {
     /// By name, below version 13.
     Name(&'a str),
     /// By id, from version 13 on.
@@ -148,7 +148,7 @@ impl<'a> List<'a> {
     }
 }
 
-impl<'a> TopicName<'a> {
+impl<'a> TopicRef<'a> {
     fn least(version: i16) -> usize {
         if version >= TOPIC_IDS_FROM { 16 } else { Encoding::of(version, FLEXIBLE_FROM).least_string() }
     }
@@ -166,7 +166,7 @@ impl<'a> TopicName<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Topic<'a> {
     /// Its name or id.
-    pub name: TopicName<'a>,
+    pub topic: TopicRef<'a>,
     version: i16,
     partitions: List<'a>,
 }
@@ -174,15 +174,15 @@ pub struct Topic<'a> {
 impl<'a> Topic<'a> {
     fn least(version: i16) -> usize {
         let encoding = Encoding::of(version, FLEXIBLE_FROM);
-        TopicName::least(version) + encoding.least_array() + encoding.least_tags()
+        TopicRef::least(version) + encoding.least_array() + encoding.least_tags()
     }
 
     fn read(reader: &mut Reader<'a>, version: i16) -> Result<Self> {
-        let name = TopicName::read(reader, version)?;
+        let topic = TopicRef::read(reader, version)?;
         let element = |reader: &mut Reader<'a>| Partition::read(reader, version);
         let partitions = List::read(reader, version, Partition::least, element)?;
         reader.skip_tags()?;
-        Ok(Self { name, version, partitions })
+        Ok(Self { topic, version, partitions })
     }
 
     /// The partitions, in the order of the request.
@@ -235,7 +235,7 @@ impl Partition {
 #[derive(Clone, Copy, Debug)]
 pub struct ForgottenTopic<'a> {
     /// Its name or id.
-    pub name: TopicName<'a>,
+    pub topic: TopicRef<'a>,
     partitions: List<'a>,
 }
 
@@ -245,10 +245,10 @@ impl<'a> ForgottenTopic<'a> {
     }
 
     fn read(reader: &mut Reader<'a>, version: i16) -> Result<Self> {
-        let name = TopicName::read(reader, version)?;
+        let topic = TopicRef::read(reader, version)?;
         let partitions = List::read(reader, version, |_| 4, |reader| reader.i32("forgotten partition"))?;
         reader.skip_tags()?;
-        Ok(Self { name, partitions })
+        Ok(Self { topic, partitions })
     }
 
     /// The partitions' numbers.

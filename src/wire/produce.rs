@@ -196,7 +196,7 @@ impl ResponseEncoder {
         }
         if self.version >= 8 {
             self.record_errors(partition.record_errors);
-            self.writer.nullable_string(partition.error_message);
+            self.writer.nullable_text(partition.error_message);
         }
         match partition.current_leader.filter(|_| self.version >= 10) {
             Some(leader) => {
@@ -212,7 +212,7 @@ impl ResponseEncoder {
         self.writer.count(errors.len());
         for error in errors {
             self.writer.i32(error.batch_index);
-            self.writer.nullable_string(error.message);
+            self.writer.nullable_text(error.message);
             self.writer.no_tags();
         }
     }

@@ -1,11 +1,14 @@
 //! The other direction: fields into a growing buffer.
 //!
-//! What is written is ours, so a value that the format cannot carry is a mistake of ours and stops the program. The
-//! callers see to it that strings from elsewhere (host names, error texts) fit: [`Writer::string`] cuts none.
+//! What is written is ours, so a value that the format cannot carry is a mistake of ours and stops the program. A name
+//! repeated from a request fits the response of the same version; a text made of one may not, and is cut.
 
 use bytes::{BufMut, BytesMut};
 
 use super::{Encoding, Uuid};
+
+/// The longest text for people, such as an error message.
+pub const TEXT_BYTES_MAX: usize = 1024;
 
 /// Appends fields in one encoding to a buffer.
 #[derive(Debug)]
@@ -98,6 +101,11 @@ impl Writer {
         self.buffer.put_slice(value.unwrap_or_default().as_bytes());
     }
 
+    /// A text for people that may be null, cut to [`TEXT_BYTES_MAX`]: it may quote what a peer sent, at any length.
+    pub fn nullable_text(&mut self, value: Option<&str>) {
+        self.nullable_string(value.map(|text| &text[..text.floor_char_boundary(TEXT_BYTES_MAX)]));
+    }
+
     /// A string.
     pub fn string(&mut self, value: &str) {
         self.nullable_string(Some(value));
@@ -140,5 +148,37 @@ impl Writer {
         self.unsigned_varint(number);
         self.unsigned_varint(u32::try_from(field.length()).expect("no tagged field of ours reaches 4 GiB"));
         self.buffer.put_slice(&field.buffer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(encoding: Encoding, write: impl FnOnce(&mut Writer)) -> Vec<u8> {
+        let mut writer = Writer::new(BytesMut::new(), encoding);
+        write(&mut writer);
+        writer.into_buffer().to_vec()
+    }
+
+    #[test]
+    fn variable_length_integers_are_written_as_they_are_read() {
+        for value in [0, 1, 0x7f, 0x80, 0x3fff, 0x4000, u32::MAX] {
+            let bytes = written(Encoding::Flexible, |writer| writer.unsigned_varint(value));
+            let mut reader = crate::wire::Reader::new(&bytes, 0, Encoding::Flexible);
+            assert_eq!(reader.unsigned_varint("n"), Ok(value));
+            assert_eq!(reader.left(), 0);
+        }
+    }
+
+    #[test]
+    fn a_text_is_cut_between_characters() {
+        let long = "\u{e9}".repeat(40_000);
+        let bytes = written(Encoding::Classic, |writer| writer.nullable_text(Some(&long)));
+        assert_eq!(bytes.len(), 2 + TEXT_BYTES_MAX);
+        let odd = format!("x{long}");
+        let bytes = written(Encoding::Classic, |writer| writer.nullable_text(Some(&odd)));
+        assert_eq!(bytes.len(), 2 + TEXT_BYTES_MAX - 1);
+        assert!(std::str::from_utf8(&bytes[2..]).is_ok());
     }
 }

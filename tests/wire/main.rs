@@ -2,6 +2,7 @@
 
 mod dispatching;
 mod frames;
+mod guarding;
 mod hostile;
 mod metadata;
 mod requests;

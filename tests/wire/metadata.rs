@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use corelane::api::metadata::{self, Broker, Partition, Topic, View};
+use corelane::api::view::{Broker, Partition, Topic, View};
 use corelane::api::{Dispatch, dispatch};
+use corelane::api::{describe_cluster, metadata};
 use corelane::wire::Uuid;
 use kafka_protocol::messages::MetadataResponse;
 use kafka_protocol::messages::metadata_response::{MetadataResponsePartition, MetadataResponseTopic};
@@ -131,6 +132,24 @@ fn captured_requests_are_answered_as_kafka_answered_them() {
     // None, UNKNOWN_TOPIC_OR_PARTITION, INVALID_TOPIC_EXCEPTION, INVALID_REQUEST, UNKNOWN_TOPIC_ID.
     assert_eq!(errors.keys().copied().collect::<Vec<_>>(), [0, 3, 17, 42, 100]);
     assert_eq!(excused, 3, "the cases named above, and no others");
+}
+
+#[test]
+fn captured_clusters_are_described_as_kafka_described_them() {
+    let (mut versions, mut errors) = (BTreeSet::new(), BTreeSet::new());
+    for exchange in frames::of("describe_cluster") {
+        let captured = exchange.response.as_deref().expect("DescribeCluster is answered");
+        let Dispatch::Serve(request) = dispatch(&exchange.request) else { panic!("not served") };
+        let host = "127.0.0.1".to_owned();
+        let broker = Broker { node_id: 1, host, port: 39192, rack: Some("r1".into()) };
+        let view = Captured { controller: 1, brokers: vec![broker], ..Captured::default() };
+        let ours = describe_cluster::handle(&request, &view).expect("a whole request");
+        assert_eq!(&ours[4..], captured, "{}", exchange.label());
+        versions.insert(exchange.version);
+        errors.insert(i16::from_be_bytes([captured[9], captured[10]]));
+    }
+    assert_eq!(versions, (0..=2).collect());
+    assert_eq!(errors, [0, 114, 115].into());
 }
 
 fn by_hand(version: i16, body: &[u8]) -> Exchange {

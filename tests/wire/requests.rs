@@ -79,7 +79,7 @@ fn compare_fetch(ours: &fetch::Request<'_>, expected: &FetchRequest, exchange: &
     assert_eq!(ours.rack_id, expected.rack_id.as_str(), "{label}");
     assert_eq!(ours.topics().len(), expected.topics.len(), "{label}");
     for (topic, expected) in ours.topics().zip(&expected.topics) {
-        assert_name(topic.name, &expected.topic, expected.topic_id.as_bytes());
+        assert_name(topic.topic, &expected.topic, expected.topic_id.as_bytes());
         assert_eq!(topic.partitions().len(), expected.partitions.len(), "{label}");
         for (partition, expected) in topic.partitions().zip(&expected.partitions) {
             let expected = fetch::Partition {
@@ -95,15 +95,15 @@ fn compare_fetch(ours: &fetch::Request<'_>, expected: &FetchRequest, exchange: &
     }
     assert_eq!(ours.forgotten_topics().len(), expected.forgotten_topics_data.len(), "{label}");
     for (topic, expected) in ours.forgotten_topics().zip(&expected.forgotten_topics_data) {
-        assert_name(topic.name, &expected.topic, expected.topic_id.as_bytes());
+        assert_name(topic.topic, &expected.topic, expected.topic_id.as_bytes());
         assert!(topic.partitions().eq(expected.partitions.iter().copied()), "{label}");
     }
 }
 
-fn assert_name(ours: fetch::TopicName<'_>, name: &generated_messages::TopicName, id: &[u8; 16]) {
+fn assert_name(ours: fetch::TopicRef<'_>, name: &generated_messages::TopicName, id: &[u8; 16]) {
     match ours {
-        fetch::TopicName::Name(ours) => assert_eq!(ours, name.as_str()),
-        fetch::TopicName::Id(ours) => assert_eq!(&ours.0, id),
+        fetch::TopicRef::Name(ours) => assert_eq!(ours, name.as_str()),
+        fetch::TopicRef::Id(ours) => assert_eq!(&ours.0, id),
     }
 }
 

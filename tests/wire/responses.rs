@@ -103,8 +103,8 @@ fn encode_fetch(
         fetch_response::ResponseEncoder::new(version, correlation_id, head, expected.responses.len());
     for topic in &expected.responses {
         let name = match version {
-            ..13 => fetch::TopicName::Name(topic.topic.as_str()),
-            _ => fetch::TopicName::Id(Uuid(*topic.topic_id.as_bytes())),
+            ..13 => fetch::TopicRef::Name(topic.topic.as_str()),
+            _ => fetch::TopicRef::Id(Uuid(*topic.topic_id.as_bytes())),
         };
         encoder.topic(name, topic.partitions.len());
         for partition in &topic.partitions {
@@ -224,7 +224,7 @@ fn hints_at_a_new_leader_are_tagged_fields() {
 
 fn hinted_fetch(leader: Option<LeaderAndEpoch>, endpoints: &[NodeEndpoint<'_>]) -> Vec<u8> {
     let mut encoder = fetch_response::ResponseEncoder::new(16, 7, fetch_response::Head::default(), 1);
-    encoder.topic(fetch::TopicName::Id(Uuid([9; 16])), 1);
+    encoder.topic(fetch::TopicRef::Id(Uuid([9; 16])), 1);
     let partition = fetch_response::Partition {
         index: 3,
         error_code: 6,

@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use super::super::header::ResponseHeaderVersion;
 use super::super::leader::{LeaderAndEpoch, NodeEndpoint, write_node_endpoints};
 use super::super::{Encoding, Writer, frame};
-use super::{FLEXIBLE_FROM, TOPIC_IDS_FROM, TopicName, VERSIONS};
+use super::{FLEXIBLE_FROM, TOPIC_IDS_FROM, TopicRef, VERSIONS};
 
 /// A run of bytes of a response.
 #[derive(Clone, Debug)]
@@ -117,12 +117,12 @@ impl<S: AsRef<[u8]>> ResponseEncoder<S> {
     }
 
     /// Begins a topic of `partitions` partitions, named as the request's version names topics.
-    pub fn topic(&mut self, name: TopicName<'_>, partitions: usize) {
+    pub fn topic(&mut self, name: TopicRef<'_>, partitions: usize) {
         assert_eq!(self.partitions_left, 0, "the topic before is whole");
         self.topics_left = self.topics_left.checked_sub(1).expect("no more topics than promised");
         match name {
-            TopicName::Id(id) if self.version >= TOPIC_IDS_FROM => self.writer.uuid(id),
-            TopicName::Name(name) if self.version < TOPIC_IDS_FROM => self.writer.string(name),
+            TopicRef::Id(id) if self.version >= TOPIC_IDS_FROM => self.writer.uuid(id),
+            TopicRef::Name(name) if self.version < TOPIC_IDS_FROM => self.writer.string(name),
             _ => panic!("the version says how a topic is named"),
         }
         self.writer.count(partitions);
