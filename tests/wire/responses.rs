@@ -146,6 +146,24 @@ fn api_versions_responses_are_written_as_kafka_writes_them() {
     assert_eq!(versions, (-1..=6).collect());
 }
 
+/// KAFKA-17011: clients below version 4 fall over a feature whose minimum is 0, so Kafka hides those from them. What
+/// Kafka tells a client of version 4, told to one of version 3, is what Kafka tells that one.
+#[test]
+fn features_with_minimum_0_are_hidden_below_version_4() {
+    // The two written by hand were answered in one moment, so that the epoch of the features is one.
+    let of = |version: i16| {
+        let by_hand =
+            answered("api_versions").into_iter().filter(|(exchange, _)| exchange.client == "by-hand");
+        let mut accepted = by_hand.filter(|(_, answer)| answer[4..6] == [0, 0]);
+        accepted.find(|(exchange, _)| exchange.version == version).expect("captured").1
+    };
+    let (_, newer) = reference::<ApiVersionsResponse>(&of(4), 4, 4);
+    let older = of(3);
+    assert!(newer.supported_features.iter().any(|feature| feature.min_version == 0));
+    let correlation_id = i32::from_be_bytes(older[..4].try_into().expect("four bytes"));
+    assert_frame(&encode_api_versions(&newer).encode(3, correlation_id), &older, "4 told as 3");
+}
+
 /// Leaked, since the response borrows its lists: a test's few hundred bytes.
 fn encode_api_versions(expected: &ApiVersionsResponse) -> api_versions::Response<'_> {
     let apis = expected.api_keys.iter().map(|api| api_versions::ApiVersion {
@@ -173,11 +191,22 @@ fn encode_api_versions(expected: &ApiVersionsResponse) -> api_versions::Response
     }
 }
 
+const LEADER: Option<LeaderAndEpoch> = Some(LeaderAndEpoch { leader_id: 2, leader_epoch: 5 });
+const ENDPOINT: [NodeEndpoint<'_>; 1] = [NodeEndpoint { node_id: 2, host: "h", port: 9, rack: None }];
+/// One tagged field: number 0, 13 bytes, one endpoint.
+const ENDPOINT_TAG: [u8; 16] = [1, 0, 13, 2, 0, 0, 0, 2, 2, b'h', 0, 0, 0, 9, 0, 0];
+const MINUS_ONE_THRICE: [u8; 24] = [0xff; 24];
+
+/// A frame of these parts.
+fn laid_out(parts: &[&[u8]]) -> Vec<u8> {
+    let body = parts.concat();
+    let length = u32::try_from(body.len()).expect("a small frame");
+    [&length.to_be_bytes()[..], &body].concat()
+}
+
 /// One node alone hints at no other leader, so these bytes are laid out by hand after Kafka's message definitions.
 #[test]
-fn hints_at_a_new_leader_are_tagged_fields() {
-    let leader = Some(LeaderAndEpoch { leader_id: 2, leader_epoch: 5 });
-    let endpoint = [NodeEndpoint { node_id: 2, host: "h", port: 9, rack: None }];
+fn produce_hints_at_a_new_leader_in_tagged_fields() {
     let mut encoder = produce::ResponseEncoder::new(10, 7, 1);
     encoder.topic("t", 1);
     encoder.partition(&produce::PartitionResponse {
@@ -188,42 +217,57 @@ fn hints_at_a_new_leader_are_tagged_fields() {
         log_start_offset: -1,
         record_errors: &[],
         error_message: None,
-        current_leader: leader,
+        current_leader: LEADER,
     });
-    let produced = encoder.finish(0, &endpoint);
-    let minus_one = [0xff; 8];
-    let hint = [1, 0, 9, 0, 0, 0, 2, 0, 0, 0, 5, 0];
-    let node_endpoints = [1, 0, 13, 2, 0, 0, 0, 2, 2, b'h', 0, 0, 0, 9, 0, 0];
-    let mut expected = vec![0, 0, 0, 76, 0, 0, 0, 7, 0, 2, 2, b't', 2, 0, 0, 0, 3, 0, 6];
-    expected.extend([minus_one, minus_one, minus_one].concat());
-    expected.extend([1, 0]);
-    expected.extend(hint);
-    expected.push(0);
-    expected.extend([0, 0, 0, 0]);
-    expected.extend(node_endpoints);
-    let length = u8::try_from(expected.len() - 4).expect("a small frame");
-    expected[3] = length;
-    assert_eq!(&produced[..], expected);
-
-    let fetched = hinted_fetch(leader, &endpoint);
-    let mut expected = vec![0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
-    expected.extend([9; 16]);
-    expected.extend([2, 0, 0, 0, 3, 0, 6]);
-    expected.extend([minus_one, minus_one, minus_one].concat());
-    expected.extend([1, 0xff, 0xff, 0xff, 0xff, 1]);
-    let diverging = [0, 13, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 8, 0];
-    let current_leader = [1, 9, 0, 0, 0, 2, 0, 0, 0, 5, 0];
-    expected.push(2);
-    expected.extend(diverging);
-    expected.extend(current_leader);
-    expected.push(0);
-    expected.extend(node_endpoints);
-    expected[3] = u8::try_from(expected.len() - 4).expect("a small frame");
-    assert_eq!(fetched, expected);
+    let header_and_topic = [0, 0, 0, 7, 0, 2, 2, b't', 2];
+    let partition = [0, 0, 0, 3, 0, 6];
+    let record_errors_and_message = [1, 0];
+    let current_leader = [1, 0, 9, 0, 0, 0, 2, 0, 0, 0, 5, 0];
+    let end_of_topic_and_throttle = [0, 0, 0, 0, 0];
+    let expected = laid_out(&[
+        &header_and_topic,
+        &partition,
+        &MINUS_ONE_THRICE,
+        &record_errors_and_message,
+        &current_leader,
+        &end_of_topic_and_throttle,
+        &ENDPOINT_TAG,
+    ]);
+    assert_eq!(&encoder.finish(0, &ENDPOINT)[..], expected);
 }
 
-fn hinted_fetch(leader: Option<LeaderAndEpoch>, endpoints: &[NodeEndpoint<'_>]) -> Vec<u8> {
-    let mut encoder = fetch_response::ResponseEncoder::new(16, 7, fetch_response::Head::default(), 1);
+/// As above, by hand.
+#[test]
+fn fetch_hints_at_divergence_and_a_new_leader_in_tagged_fields() {
+    let header_and_head = [0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
+    let partition = [2, 0, 0, 0, 3, 0, 6];
+    let aborted_replica_and_records = [1, 0xff, 0xff, 0xff, 0xff, 1];
+    let diverging_epoch = [0, 13, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 8, 0];
+    let current_leader = [1, 9, 0, 0, 0, 2, 0, 0, 0, 5, 0];
+    let end_of_topic = [0];
+    let expected = laid_out(&[
+        &header_and_head,
+        &[9; 16],
+        &partition,
+        &MINUS_ONE_THRICE,
+        &aborted_replica_and_records,
+        &[2],
+        &diverging_epoch,
+        &current_leader,
+        &end_of_topic,
+        &ENDPOINT_TAG,
+    ]);
+    assert_eq!(hinted_fetch(16, &ENDPOINT), expected);
+}
+
+#[test]
+fn endpoints_of_leaders_begin_with_version_16_of_fetch() {
+    assert_eq!(hinted_fetch(15, &ENDPOINT), hinted_fetch(15, &[]));
+    assert_ne!(hinted_fetch(16, &ENDPOINT), hinted_fetch(16, &[]));
+}
+
+fn hinted_fetch(version: i16, endpoints: &[NodeEndpoint<'_>]) -> Vec<u8> {
+    let mut encoder = fetch_response::ResponseEncoder::new(version, 7, fetch_response::Head::default(), 1);
     encoder.topic(fetch::TopicRef::Id(Uuid([9; 16])), 1);
     let partition = fetch_response::Partition {
         index: 3,
@@ -232,7 +276,7 @@ fn hinted_fetch(leader: Option<LeaderAndEpoch>, endpoints: &[NodeEndpoint<'_>]) 
         last_stable_offset: -1,
         log_start_offset: -1,
         diverging_epoch: Some(fetch_response::EpochEndOffset { epoch: 4, end_offset: 8 }),
-        current_leader: leader,
+        current_leader: LEADER,
         aborted_transactions: Some(&[]),
         preferred_read_replica: -1,
     };
