@@ -87,13 +87,16 @@ impl<'a> Request<'a> {
             session_epoch: if version >= 7 { reader.i32("session epoch")? } else { -1 },
             rack_id: "",
             version,
-            topics: List::read(&mut reader, version, Topic::least, |reader| Topic::read(reader, version))?,
+            topics: List::read(&mut reader, "topics", version, Topic::least, |reader| {
+                Topic::read(reader, version)
+            })?,
             forgotten: List { count: 0, reader },
         };
         if version >= 7 {
-            request.forgotten = List::read(&mut reader, version, ForgottenTopic::least, |reader| {
-                ForgottenTopic::read(reader, version)
-            })?;
+            request.forgotten =
+                List::read(&mut reader, "forgotten topics", version, ForgottenTopic::least, |reader| {
+                    ForgottenTopic::read(reader, version)
+                })?;
         }
         if version >= 11 {
             request.rack_id = reader.string("rack id")?;
@@ -135,11 +138,12 @@ impl<'a> List<'a> {
     /// Reads a count, keeps the place, and walks the elements.
     fn read<T>(
         reader: &mut Reader<'a>,
+        what: &'static str,
         version: i16,
         least: fn(i16) -> usize,
         element: impl Fn(&mut Reader<'a>) -> Result<T>,
     ) -> Result<Self> {
-        let count = reader.count("array", least(version))?;
+        let count = reader.count(what, least(version))?;
         let list = Self { count, reader: *reader };
         for _ in 0..count {
             element(reader)?;
@@ -180,7 +184,7 @@ impl<'a> Topic<'a> {
     fn read(reader: &mut Reader<'a>, version: i16) -> Result<Self> {
         let topic = TopicRef::read(reader, version)?;
         let element = |reader: &mut Reader<'a>| Partition::read(reader, version);
-        let partitions = List::read(reader, version, Partition::least, element)?;
+        let partitions = List::read(reader, "partitions", version, Partition::least, element)?;
         reader.skip_tags()?;
         Ok(Self { topic, version, partitions })
     }
@@ -246,7 +250,13 @@ impl<'a> ForgottenTopic<'a> {
 
     fn read(reader: &mut Reader<'a>, version: i16) -> Result<Self> {
         let topic = TopicRef::read(reader, version)?;
-        let partitions = List::read(reader, version, |_| 4, |reader| reader.i32("forgotten partition"))?;
+        let partitions = List::read(
+            reader,
+            "forgotten partitions",
+            version,
+            |_| 4,
+            |reader| reader.i32("forgotten partition"),
+        )?;
         reader.skip_tags()?;
         Ok(Self { topic, partitions })
     }

@@ -95,11 +95,6 @@ impl<'a> Reader<'a> {
         self.array(what).map(i8::from_be_bytes)
     }
 
-    /// A boolean; any byte but zero is true, as for Kafka.
-    pub fn bool(&mut self, what: &'static str) -> Result<bool> {
-        self.i8(what).map(|byte| byte != 0)
-    }
-
     /// Two bytes, signed.
     pub fn i16(&mut self, what: &'static str) -> Result<i16> {
         self.array(what).map(i16::from_be_bytes)

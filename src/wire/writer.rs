@@ -48,11 +48,6 @@ impl Writer {
         self.buffer[at..at + 4].copy_from_slice(&value.to_be_bytes());
     }
 
-    /// A signed byte.
-    pub fn i8(&mut self, value: i8) {
-        self.buffer.put_i8(value);
-    }
-
     /// Two bytes, signed.
     pub fn i16(&mut self, value: i16) {
         self.buffer.put_i16(value);
