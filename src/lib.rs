@@ -3,7 +3,9 @@
 //! The engine below it, the crate `corelane-shards`, knows record batches but no Kafka API.
 
 pub mod admin;
+pub mod api;
 pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod errors;
+pub mod wire;
