@@ -1,7 +1,8 @@
 //! The loop device and the file system on it, through the commands of util-linux, e2fsprogs and xfsprogs.
 //!
-//! Each guard takes its thing away when it is dropped, also while a panic unwinds, and neither waits for a device that
-//! answers no more: unmounting is lazy, and so is detaching (a loop device goes when its last user does).
+//! Each guard takes its thing away when it is dropped, also while a panic unwinds, and neither waits for a
+//! device that answers no more: unmounting is lazy, and so is detaching (a loop device goes when its last
+//! user does).
 
 use std::fs;
 use std::io;
@@ -35,7 +36,8 @@ impl FileSystem {
         }
     }
 
-    /// Everything is initialised now: a kernel thread that goes on initialising would add writes of its own to a cut.
+    /// Everything is initialised now: a kernel thread that goes on initialising would add writes of its own
+    /// to a cut.
     fn mkfs(self) -> Command {
         match self {
             Self::Ext4 => {
@@ -46,7 +48,8 @@ impl FileSystem {
     }
 }
 
-/// Whether the environment leaves out a part of the tests by name: `CORELANE_WITHOUT=powercut,xfs`. Says so if it does.
+/// Whether the environment leaves out a part of the tests by name: `CORELANE_WITHOUT=powercut,xfs`. Says so
+/// if it does.
 pub(crate) fn left_out(name: &str) -> bool {
     let without = std::env::var("CORELANE_WITHOUT").unwrap_or_default();
     let left_out = without.split([',', ' ']).any(|part| part == name);

@@ -16,10 +16,10 @@ const LAST_USER_PATIENCE: Duration = Duration::from_secs(30);
 
 /// A file system over a volume that forgets unflushed writes at [`cut`](Self::cut).
 ///
-/// Dropping it takes away mount, loop device, FUSE server and directory, in this order. Programs that still hold files
-/// open on the mount must have ended by then.
+/// Dropping it takes away mount, loop device, FUSE server and directory, in this order. Programs that still
+/// hold files open on the mount must have ended by then.
 pub(crate) struct PowerCut {
-    // The order of the fields is the order in which they are dropped: from the top of the stack to its bottom.
+    // Fields are dropped in this order, from the top of the stack to its bottom.
     mounted: Option<Mounted>,
     device: Option<LoopDevice>,
     server: Server,
@@ -28,8 +28,8 @@ pub(crate) struct PowerCut {
 }
 
 impl PowerCut {
-    /// Makes a volume of `bytes` with a fresh file system and mounts it in a new directory below `directory`. `seed`
-    /// decides what each cut does to the writes that it finds pending.
+    /// Makes a volume of `bytes` with a fresh file system and mounts it in a new directory below `directory`.
+    /// `seed` decides what each cut does to the writes that it finds pending.
     pub(crate) fn new(directory: &Path, bytes: u64, file_system: FileSystem, seed: u64) -> io::Result<Self> {
         device::check_requirements(file_system)?;
         if bytes < file_system.bytes_min() {
@@ -37,8 +37,10 @@ impl PowerCut {
             return Err(io::Error::other(format!("{name} needs at least {least} bytes, not {bytes}")));
         }
         fs::create_dir_all(directory)?;
-        leftovers::remove(directory);
-        let directory = Directory::create(directory)?;
+        // The kernel names mounts by their whole paths, and leftovers are found by these.
+        let directory = fs::canonicalize(directory)?;
+        leftovers::remove(&directory);
+        let directory = Directory::create(&directory)?;
         let server = Server::mount(&directory.export(), Volume::new(bytes, seed))?;
         let device = LoopDevice::attach(&server.file())?;
         device.make(file_system)?;
@@ -51,8 +53,8 @@ impl PowerCut {
         self.directory.mount_point()
     }
 
-    /// Lets sectors of torn writes come out as garbage. Only for ext4: XFS reads its log by the first words of every
-    /// sector, and rightly expects them to be old or new.
+    /// Lets sectors of torn writes come out as garbage. Only for ext4: XFS reads its log by the first words
+    /// of every sector, and rightly expects them to be old or new.
     pub(crate) fn allow_garbage(&self, allowed: bool) {
         assert!(!allowed || self.file_system == FileSystem::Ext4, "XFS cannot be mounted over garbage");
         self.server.allow_garbage(allowed);
@@ -68,17 +70,18 @@ impl PowerCut {
         self.server.flushes()
     }
 
-    /// Cuts the power. From here on every request of the old mount fails, and the mount point is empty; programs that
-    /// work there see I/O errors, and have to close their files before [`remount`](Self::remount).
+    /// Cuts the power. From here on every request of the old mount fails, and the mount point is empty;
+    /// programs that work there see I/O errors, and have to close their files before
+    /// [`remount`](Self::remount).
     pub(crate) fn cut(&mut self) -> CutReport {
         let report = self.server.power_off();
         self.mounted = None;
         report
     }
 
-    /// Cuts the power while the disk is at its `requests`-th write or flush from now, which is the way to hit the
-    /// moments that matter: a write that is pending, a flush that was asked for and not answered. Waits for it, and
-    /// fails with the power still on if the disk was not asked that often within `patience`.
+    /// Cuts the power while the disk is at its `requests`-th write or flush from now, which is the way to hit
+    /// the moments that matter: a write that is pending, a flush that was asked for and not answered. Waits
+    /// for it, and fails with the power still on if the disk was not asked that often within `patience`.
     pub(crate) fn cut_at(&mut self, requests: u64, patience: Duration) -> io::Result<CutReport> {
         assert!(self.mounted.is_some(), "the power is off already");
         let report = self.server.power_off_at(requests, patience).ok_or_else(|| {
@@ -90,7 +93,8 @@ impl PowerCut {
         Ok(report)
     }
 
-    /// Restores the power and mounts what survived; the file system replays its journal as after any power loss.
+    /// Restores the power and mounts what survived; the file system replays its journal as after any power
+    /// loss.
     pub(crate) fn remount(&mut self) -> io::Result<()> {
         assert!(self.mounted.is_none(), "the power is still on");
         if let Some(device) = &self.device {

@@ -1,8 +1,8 @@
 //! Removes what a killed process left: mounts, loop devices and FUSE connections outlive SIGKILL.
 //!
-//! A process that is killed while one of its threads waits for the disk does not end: the thread waits for an answer
-//! of the FUSE server, the server died with the process, and the waiting thread keeps the connection open. Only
-//! aborting the connection frees it, so that comes first.
+//! A process that is killed while one of its threads waits for the disk does not end: the thread waits for an
+//! answer of the FUSE server, the server died with the process, and the waiting thread keeps the connection
+//! open. Only aborting the connection frees it, so that comes first.
 
 use std::fs;
 use std::path::Path;
@@ -21,8 +21,8 @@ pub(super) const MOUNT_POINT: &str = "mount";
 
 const FUSE_CONNECTIONS: &str = "/sys/fs/fuse/connections";
 
-/// Removes the directories below `below` whose process is dead, with all that hangs on them. What cannot be removed is
-/// reported and left.
+/// Removes the directories below `below` whose process is dead, with all that hangs on them. What cannot be
+/// removed is reported and left.
 pub(super) fn remove(below: &Path) {
     // Threads that start instruments at the same time must not detach each other's new loop devices.
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -69,7 +69,8 @@ fn mounted_device(point: &Path) -> Option<String> {
     mount.get(2).map(|&device| device.to_owned())
 }
 
-/// Makes every request of a FUSE mount fail. The kernel names the connection by the minor number of the mount.
+/// Makes every request of a FUSE mount fail. The kernel names the connection by the minor number of the
+/// mount.
 fn abort_connection(export: &Path) {
     let Some(device) = mounted_device(export) else { return };
     let minor = device.split_once(':').map_or("", |(_, minor)| minor);

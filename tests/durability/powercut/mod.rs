@@ -1,4 +1,5 @@
-//! A disk whose power can be cut: a file system on a loop device over a file that forgets what was not flushed.
+//! A disk whose power can be cut: a file system on a loop device over a file that forgets what was not
+//! flushed.
 //!
 //! ```text
 //!   program under test

@@ -1,12 +1,12 @@
 //! The FUSE server: one directory with one file, `volume`, whose content is a [`Volume`].
 //!
-//! The kernel keeps nothing of the file back: writeback caching is never asked for and the file is opened for direct
-//! I/O, so that a write that the loop device has finished is in the volume and an FSYNC finds all of them there.
-//! Requests are served one at a time, so a cut lies between two requests and never inside one.
+//! The kernel keeps nothing of the file back: writeback caching is never asked for and the file is opened for
+//! direct I/O, so that a write that the loop device has finished is in the volume and an FSYNC finds all of
+//! them there. Requests are served one at a time, so a cut lies between two requests and never inside one.
 //!
-//! A file handle is the number of the power-on that it was opened under. While the power is off, and for a handle
-//! from before it, every request fails with EIO and changes nothing: what an old mount still tries to write can never
-//! reach the volume that is mounted next.
+//! A file handle is the number of the power-on that it was opened under. While the power is off, and for a
+//! handle from before it, every request fails with EIO and changes nothing: what an old mount still tries to
+//! write can never reach the volume that is mounted next.
 
 use std::ffi::OsStr;
 use std::io;
@@ -94,9 +94,9 @@ impl Server {
         self.shared.lock().power_off()
     }
 
-    /// Lets the power go while the disk is at its `requests`-th write or flush from now, and waits for that. The write
-    /// is pending then, the flush not begun, and neither is answered. Nothing if `patience` ends before; the power
-    /// stays on.
+    /// Lets the power go while the disk is at its `requests`-th write or flush from now, and waits for that.
+    /// The write is pending then, the flush not begun, and neither is answered. Nothing if `patience` ends
+    /// before; the power stays on.
     pub(crate) fn power_off_at(&self, requests: u64, patience: Duration) -> Option<CutReport> {
         let mut state = self.shared.lock();
         state.power = Power::On { requests_left: Some(requests) };

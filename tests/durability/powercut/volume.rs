@@ -1,12 +1,13 @@
-//! The model of a disk with a volatile write cache: what is durable, what is pending, and the cut between them.
+//! The model of a disk with a volatile write cache: what is durable, what is pending, and the cut between
+//! them.
 //!
-//! A write is pending until a flush, and a reader sees it at once. At the cut each pending write is kept, dropped, or
-//! torn into its 512-byte sectors, of which each is old or new (or garbage, if asked for) on its own. Then only the
-//! durable content is left.
+//! A write is pending until a flush, and a reader sees it at once. At the cut each pending write is kept,
+//! dropped, or torn into its 512-byte sectors, of which each is old or new (or garbage, if asked for) on its
+//! own. Then only the durable content is left.
 //!
-//! Invariants: a flush makes every write that came before it durable; a sector that no pending write touched never
-//! changes at a cut; of two kept writes to one sector the later one shows. The model knows no file system, no FUSE and
-//! no clock, and draws from its seed alone.
+//! Invariants: a flush makes every write that came before it durable; a sector that no pending write touched
+//! never changes at a cut; of two kept writes to one sector the later one shows. The model knows no file
+//! system, no FUSE and no clock, and draws from its seed alone.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -19,8 +20,8 @@ pub(crate) const SECTOR_BYTES: usize = 512;
 /// The unit in which content is kept: pages never written cost nothing.
 const PAGE_BYTES: usize = 4096;
 
-/// Pending bytes above which the oldest writes become durable by themselves, as they do in a drive's cache. This
-/// bounds memory under a writer that never flushes.
+/// Pending bytes above which the oldest writes become durable by themselves, as they do in a drive's cache.
+/// This bounds memory under a writer that never flushes.
 const PENDING_BYTES_MAX: usize = 64 << 20;
 
 type Page = [u8; PAGE_BYTES];
@@ -87,8 +88,8 @@ impl Volume {
         self.bytes
     }
 
-    /// Lets sectors of torn writes come out as garbage too. ext4 and XFS rely on a sector being old or new, so a file
-    /// system may not survive this: it is for what lies in files.
+    /// Lets sectors of torn writes come out as garbage too. ext4 and XFS rely on a sector being old or new,
+    /// so a file system may not survive this: it is for what lies in files.
     pub(crate) fn allow_garbage(&mut self, allowed: bool) {
         self.garbage = allowed;
     }
@@ -176,8 +177,8 @@ impl Volume {
     }
 }
 
-/// How a cut treats its pending writes. Each cut draws its own, because losing everything, losing one write in ten and
-/// losing half of them find different mistakes.
+/// How a cut treats its pending writes. Each cut draws its own, because losing everything, losing one write
+/// in ten and losing half of them find different mistakes.
 struct Odds {
     torn_percent: u64,
     /// Of the writes that are not torn.
@@ -214,7 +215,8 @@ impl Pages {
     fn write(&mut self, offset: u64, data: &[u8]) {
         for piece in pieces(offset, data.len()) {
             let source = &data[piece.at..piece.at + piece.length];
-            // A page that was never written reads as zeros, so zeros need no page: file systems clear their logs.
+            // A page that was never written reads as zeros, so zeros need no page: file systems clear their
+            // logs.
             if !self.0.contains_key(&piece.page) && source.iter().all(|&byte| byte == 0) {
                 continue;
             }

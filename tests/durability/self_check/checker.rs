@@ -1,7 +1,8 @@
-//! Which numbers each block may hold after a cut, and which it does hold. It shares nothing with the instrument.
+//! Which numbers each block may hold after a cut, and which it does hold. It takes nothing from the
+//! instrument but seeded numbers.
 //!
 //! ```text
-//! sector: number u64 | block u64 | sector u64 | filler from these three | CRC32 of all before u32   (512 bytes)
+//! sector: number u64 | block u64 | sector u64 | filler drawn from number | CRC32 u32   (512 bytes)
 //! ```
 
 use crate::powercut::Random;

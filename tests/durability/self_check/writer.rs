@@ -1,4 +1,5 @@
-//! The program under test: overwrites blocks by direct I/O until its disk is gone, and says what it acknowledged.
+//! The program under test: overwrites blocks by direct I/O until its disk is gone, and says what it
+//! acknowledged.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice};

@@ -128,8 +128,8 @@ fn nothing_is_left_behind_with_the_power_on_off_or_after_a_panic() {
 /// Set in the environment of the process that is to be killed.
 const KILLED_DIRECTORY: &str = "CORELANE_POWERCUT_KILLED_DIRECTORY";
 
-/// A process that dies with a direct write under way cannot even end: its write waits for a server that is gone, and
-/// it holds the connection open that would tell so. The next start has to break that up.
+/// A process that dies with a direct write under way cannot even end: its write waits for a server that is
+/// gone, and it holds the connection open that would tell so. The next start has to break that up.
 #[test]
 fn what_a_killed_process_left_is_removed_by_the_next() {
     if left_out("powercut") {
@@ -140,7 +140,7 @@ fn what_a_killed_process_left_is_removed_by_the_next() {
     }
     let directory = directory("killed");
     let program = std::env::current_exe().expect("a running program has a path");
-    let test = "self_check::cleanup::what_a_killed_process_left_is_removed_by_the_next";
+    let test = "self_check::promises::what_a_killed_process_left_is_removed_by_the_next";
     let mut child = Command::new(program)
         .args(["--exact", test])
         .env(KILLED_DIRECTORY, &directory)
