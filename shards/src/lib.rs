@@ -6,11 +6,15 @@
 //! | [`types`] | the newtypes that every other module speaks in |
 //! | [`limits`] | the bound of every queue, buffer, loop and in-flight count |
 //! | [`memory`] | shard-local memory that a disk or a socket may read: aligned slabs, staging chunks, lent slices |
+//! | [`core`] | the synchronous heart: events in, effects out |
 //! | [`format`] | every byte we write |
 
 #![deny(unsafe_code)]
 
+pub mod core;
 pub mod format;
 pub mod limits;
 pub mod memory;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod types;

@@ -533,14 +533,43 @@ pub fn assign(batch: &mut [u8], base_offset: Offset, leader_epoch: LeaderEpoch) 
 /// `batch` is exactly one parsed batch. If its checksum was wrong before, it is wrong afterwards.
 pub fn set_log_append_time(batch: &mut [u8], now: Timestamp) {
     assert_is_one_batch(batch);
-    let whole = u32::from_be_bytes(field(batch, CRC));
-    let before = crc32c(&batch[COVERED_HEADER]);
-    let attributes = u16::from_be_bytes(field(batch, ATTRIBUTES)) | LOG_APPEND_TIME;
-    set_field(batch, ATTRIBUTES, attributes.to_be_bytes());
-    set_field(batch, MAX_TIMESTAMP, now.get().to_be_bytes());
-    let after = crc32c(&batch[COVERED_HEADER]);
-    let crc = replace_prefix(whole, before, after, batch.len() - HEADER_BYTES);
-    set_field(batch, CRC, crc.to_be_bytes());
+    let body_bytes = batch.len() - HEADER_BYTES;
+    stamp_append_time(&mut batch[..HEADER_BYTES], now, body_bytes);
+}
+
+fn stamp_append_time(header: &mut [u8], now: Timestamp, body_bytes: usize) {
+    let whole = u32::from_be_bytes(field(header, CRC));
+    let before = crc32c(&header[COVERED_HEADER]);
+    let attributes = u16::from_be_bytes(field(header, ATTRIBUTES)) | LOG_APPEND_TIME;
+    set_field(header, ATTRIBUTES, attributes.to_be_bytes());
+    set_field(header, MAX_TIMESTAMP, now.get().to_be_bytes());
+    let after = crc32c(&header[COVERED_HEADER]);
+    let crc = replace_prefix(whole, before, after, body_bytes);
+    set_field(header, CRC, crc.to_be_bytes());
+}
+
+/// The header of a checked batch with its place in the log, for a copy that is made header first, body second.
+///
+/// With an append time, every record gets it, and the checksum changes along without a second pass over the body. The
+/// last offset must stay inside the offset space.
+pub fn assigned_header(
+    batch: &BatchView<'_>,
+    base_offset: Offset,
+    leader_epoch: LeaderEpoch,
+    append_time: Option<Timestamp>,
+) -> [u8; HEADER_BYTES] {
+    let mut header: [u8; HEADER_BYTES] = field(batch.bytes, 0);
+    assert!(base_offset.get() >= 0, "offset {base_offset} assigned");
+    assert!(
+        base_offset.checked_add(batch.last_offset_delta().into()).is_some(),
+        "an offset beyond the offset space"
+    );
+    set_field(&mut header, BASE_OFFSET, base_offset.get().to_be_bytes());
+    set_field(&mut header, LEADER_EPOCH, leader_epoch.get().to_be_bytes());
+    if let Some(now) = append_time {
+        stamp_append_time(&mut header, now, batch.body().len());
+    }
+    header
 }
 
 /// The first batch's bytes, if they are of the right version and all there.

@@ -1,0 +1,390 @@
+//! From appended to durable: segment writes and flushes, the group's close, and what each completion makes true.
+
+use super::effect::{
+    AppendError, Completion, Effect, Millis, Operation, OperationError, SegmentFile, StopReason,
+};
+use super::extents::{Place, Run};
+use super::partition::{Large, Partition, TailBatch};
+use super::rules::{Rule, Rules};
+use super::segment::File;
+use super::shard::{Purpose, Shard, VoidStaged};
+use crate::format::journal::Entry;
+use crate::limits::VOUCH_AFTER_MS;
+use crate::types::{JournalSequence, Offset, PartitionId};
+
+/// Whether a batch survives the loss of power.
+pub(super) fn is_durable(batch: &TailBatch, durable: JournalSequence, rules: &Rules) -> bool {
+    let is_flushed = batch.large.is_none_or(|large| large == Large::Flushed);
+    batch.group <= durable && (is_flushed || !rules.hold(Rule::full_ack_waits_for_segment))
+}
+
+impl Shard {
+    // ---- the journal
+
+    /// Closes and writes the open group if it may be, and flushes what is written.
+    pub(super) fn commit(&mut self, now: Millis) {
+        if self.stopped.is_some() {
+            return;
+        }
+        let is_quiet = now - self.quiet_since >= VOUCH_AFTER_MS;
+        if is_quiet
+            && self.journal.is_idle()
+            && self.journal.last_is_unvouched()
+            && self.journal.open_vouching()
+        {
+            self.close_if_allowed();
+        }
+        if self.journal.has_entries() {
+            self.close_if_allowed();
+        }
+        self.flush_journal();
+    }
+
+    fn close_if_allowed(&mut self) {
+        if self.journal.can_close() {
+            self.close_group();
+        }
+    }
+
+    pub(super) fn close_group(&mut self) {
+        let operation = self.operations.begin(Purpose::JournalWrite);
+        let effect = self.journal.close(operation);
+        self.effects.push(effect);
+        self.large_segments.clear();
+    }
+
+    fn flush_journal(&mut self) {
+        let flush = self.journal.flush(|| self.operations.begin(Purpose::JournalFlush));
+        self.effects.extend(flush);
+    }
+
+    /// Journals that large batches failed, so that recovery takes their missing bytes for no damage.
+    pub(super) fn journal_voids(&mut self) {
+        if !self.rules.hold(Rule::failed_large_is_void) || self.stopped.is_some() {
+            return;
+        }
+        while let Some((partition, base, group)) = self.voids_wanted.pop() {
+            let entry = Entry::Void(partition, base);
+            if self.reserve(entry.encoded_bytes()).is_err() {
+                self.voids_wanted.push((partition, base, group));
+                return;
+            }
+            let staged = self.journal.stage(&entry, Offset(0), &[]);
+            self.voids_staged.push(VoidStaged {
+                void_group: staged.group,
+                batch_group: group,
+                partition,
+                base,
+            });
+        }
+    }
+
+    /// Groups became durable: what waited for them goes on.
+    fn journal_advanced(&mut self, before: JournalSequence) {
+        let durable = self.journal.durable();
+        if durable == before {
+            return;
+        }
+        self.touched.extend(self.journal.take_newly_durable());
+        for void in self.voids_staged.extract_if(.., |v| v.void_group <= durable) {
+            self.journal.settle(void.batch_group);
+        }
+        for waiting in self.log_starts.extract_if(.., |w| w.group <= durable) {
+            self.effects.push(Effect::RecordsDeleted { tag: waiting.tag, result: Ok(waiting.offset) });
+        }
+    }
+
+    // ---- segments
+
+    /// Asks for every creation, write, flush and trim that is due.
+    pub(super) fn write_segments(&mut self) {
+        if self.stopped.is_some() {
+            return;
+        }
+        for id in std::mem::take(&mut self.unsettled) {
+            self.create_segments(id);
+            self.write_large(id);
+            self.write_lazily(id);
+            self.flush_segments(id);
+            self.trim_segments(id);
+        }
+    }
+
+    fn create_segments(&mut self, id: PartitionId) {
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        let missing: Vec<_> = partition.segments.iter_mut().filter(|s| s.file == File::Missing).collect();
+        let mut files = Vec::new();
+        for segment in missing {
+            segment.file = File::Creating;
+            files.push(SegmentFile { partition: id, base: segment.base });
+        }
+        for file in files {
+            let operation = self.operations.begin(Purpose::Creation(file));
+            self.effects.push(Effect::CreateSegment { operation, file });
+        }
+    }
+
+    fn write_large(&mut self, id: PartitionId) {
+        let Some(Partition { segments, extents, .. }) = self.partitions.get_mut(&id) else { return };
+        let ready: Vec<_> = segments.iter().filter(|s| s.file == File::Ready).map(|s| s.base).collect();
+        let file = |place: Place| SegmentFile { partition: id, base: place.segment };
+        let operations = &mut self.operations;
+        while let Some((operation, place, bytes)) = extents.next_blocks(
+            |base| ready.binary_search(&base).is_ok(),
+            |place, batch| operations.begin(Purpose::LargeWrite(file(place), batch)),
+        ) {
+            let write =
+                Effect::WriteSegment { operation, file: file(place), position: place.position, bytes };
+            self.effects.push(write);
+        }
+    }
+
+    /// Gathers small batches into a write if enough of them wait, or a checkpoint or staging memory needs it.
+    fn write_lazily(&mut self, id: PartitionId) {
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        let evicted = self.evicting.is_some_and(|chunk| partition.extents.refers_to(chunk));
+        let is_due = partition.extents.bytes_waiting() >= self.tuning.lazy_write_bytes
+            || partition.lazy_target.is_some_and(|target| partition.flushable_end() < target)
+            || evicted;
+        let Some(run) = partition.extents.next_run().filter(|_| is_due) else { return };
+        if partition.segment(run.segment).is_none_or(|s| s.file != File::Ready) {
+            return;
+        }
+        let Some(buffer) = self.take_memory(run.buffer_bytes) else {
+            self.unsettled.insert(id);
+            return;
+        };
+        self.gather(id, &run, buffer);
+    }
+
+    fn gather(&mut self, id: PartitionId, run: &Run, buffer: crate::memory::AlignedBuffer) {
+        let file = SegmentFile { partition: id, base: run.segment };
+        let operation = self.operations.begin(Purpose::LazyWrite(file));
+        let zero_padding = self.rules.hold(Rule::padding_is_zeroed);
+        let partition = self.partitions.get_mut(&id).expect("its run was just found");
+        let mut moved = Vec::new();
+        let bytes = partition.extents.gather(run, operation, buffer, zero_padding, |batch, gathered| {
+            moved.push((batch.base_offset, gathered.narrow(batch.at..batch.at + batch.length)));
+        });
+        for (base, bytes) in moved {
+            partition.moved(base, bytes);
+            self.cache_order.push_back((id, base));
+        }
+        if !self.rules.hold(Rule::checkpoint_covers_completed) {
+            partition.extents.completed_write(operation);
+        }
+        self.effects.push(Effect::WriteSegment { operation, file, position: run.position, bytes });
+    }
+
+    /// Flushes segments with large batches that wait for it, or that a checkpoint waits for.
+    fn flush_segments(&mut self, id: PartitionId) {
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        let mut due = Vec::new();
+        for segment in &mut partition.segments {
+            let wanted = !segment.large_written.is_empty() || segment.checkpoint_wants_flush;
+            if wanted && segment.flush.is_none() && segment.file == File::Ready {
+                due.push(segment.base);
+            }
+        }
+        for base in due {
+            let file = SegmentFile { partition: id, base };
+            let operation = self.operations.begin(Purpose::SegmentFlush(file));
+            let segment = self.partitions.get_mut(&id).and_then(|p| p.segment(base)).expect("just found");
+            segment.flush = Some(operation);
+            segment.is_dirty = false;
+            segment.flushes_for_checkpoint = std::mem::take(&mut segment.checkpoint_wants_flush);
+            segment.large_flushing = std::mem::take(&mut segment.large_written);
+            self.effects.push(Effect::FlushSegment { operation, file });
+        }
+    }
+
+    /// Cuts rolled segments to their length once all of their bytes are on disk.
+    fn trim_segments(&mut self, id: PartitionId) {
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        let completed = partition.extents.completed();
+        let Some((_, rolled)) = partition.segments.split_last_mut() else { return };
+        let mut due = Vec::new();
+        for segment in rolled.iter_mut().filter(|s| !s.is_trimmed && s.file == File::Ready) {
+            if completed.is_none_or(|place| place >= segment.end_place()) {
+                segment.is_trimmed = true;
+                due.push((SegmentFile { partition: id, base: segment.base }, segment.length));
+            }
+        }
+        for (file, length) in due {
+            let operation = self.operations.begin(Purpose::Trim);
+            self.effects.push(Effect::TrimSegment { operation, file, length });
+        }
+    }
+
+    // ---- completions
+
+    /// An operation ended.
+    ///
+    /// # Panics
+    /// If no such operation is in flight.
+    pub fn complete(&mut self, completion: Completion) {
+        let Completion { operation, result, buffer } = completion;
+        let purpose = self.operations.end(operation);
+        if let Purpose::Read = purpose {
+            return self.read_completed(operation, result, buffer);
+        }
+        match result {
+            Ok(()) => self.succeeded(operation, purpose),
+            Err(error) => self.failed(purpose, error),
+        }
+    }
+
+    fn succeeded(&mut self, operation: Operation, purpose: Purpose) {
+        let durable = self.journal.durable();
+        match purpose {
+            Purpose::JournalWrite => self.journal.written(operation),
+            Purpose::JournalFlush => self.journal.flushed(),
+            Purpose::JournalGrowth(bytes) => {
+                self.growth_in_flight = false;
+                self.journal.grown(bytes);
+                self.checkpoint_wanted = true;
+            }
+            Purpose::Creation(file) => self.segment_created(file),
+            Purpose::DirectoryFlush(file) => self.directory_flushed(file),
+            Purpose::LazyWrite(file) => self.segment_written(operation, file, None),
+            Purpose::LargeWrite(file, base) => self.segment_written(operation, file, Some(base)),
+            Purpose::SegmentFlush(file) => self.segment_flushed(file),
+            Purpose::Trim => {}
+            Purpose::Manifest => self.manifest_committed(),
+            Purpose::Read => unreachable!("reads are handled apart"),
+        }
+        self.journal_advanced(durable);
+    }
+
+    fn segment_created(&mut self, file: SegmentFile) {
+        let Some(segment) = self.partitions.get_mut(&file.partition).and_then(|p| p.segment(file.base))
+        else {
+            return;
+        };
+        segment.file = File::Ready;
+        self.unsettled.insert(file.partition);
+        let operation = self.operations.begin(Purpose::DirectoryFlush(file));
+        self.effects.push(Effect::FlushDirectory { operation, file });
+    }
+
+    fn directory_flushed(&mut self, file: SegmentFile) {
+        let Some(partition) = self.partitions.get_mut(&file.partition) else { return };
+        let Some(segment) = partition.segment(file.base) else { return };
+        segment.directory_is_durable = true;
+        let flushed = std::mem::take(&mut segment.large_without_directory);
+        self.large_flushed(file.partition, &flushed);
+        self.checkpoint_flushed(file);
+    }
+
+    fn segment_written(&mut self, operation: Operation, file: SegmentFile, large: Option<Offset>) {
+        let Some(partition) = self.partitions.get_mut(&file.partition) else { return };
+        partition.extents.completed_write(operation);
+        if let Some(base) = large {
+            partition.set_large(base, Large::Written);
+        }
+        let segment = partition.segment(file.base).expect("a segment outlives its writes");
+        segment.is_dirty = true;
+        segment.large_written.extend(large);
+        self.unsettled.insert(file.partition);
+        self.touched.insert(file.partition);
+    }
+
+    fn segment_flushed(&mut self, file: SegmentFile) {
+        let every_flush_counts = !self.rules.hold(Rule::full_ack_waits_for_directory);
+        let Some(partition) = self.partitions.get_mut(&file.partition) else { return };
+        let Some(segment) = partition.segment(file.base) else { return };
+        segment.flush = None;
+        let for_checkpoint = std::mem::take(&mut segment.flushes_for_checkpoint);
+        let flushed = std::mem::take(&mut segment.large_flushing);
+        self.unsettled.insert(file.partition);
+        if segment.directory_is_durable || every_flush_counts {
+            self.large_flushed(file.partition, &flushed);
+        } else {
+            segment.large_without_directory.extend(flushed);
+        }
+        if for_checkpoint {
+            self.checkpoint_flushed(file);
+        }
+    }
+
+    fn large_flushed(&mut self, id: PartitionId, bases: &[Offset]) {
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        let groups: Vec<_> =
+            bases.iter().filter_map(|base| partition.set_large(*base, Large::Flushed)).collect();
+        for group in groups {
+            self.journal.settle(group);
+        }
+        self.touched.insert(id);
+    }
+
+    // ---- failures
+
+    fn failed(&mut self, purpose: Purpose, error: OperationError) {
+        tracing::error!(?purpose, %error, "an operation failed");
+        match purpose {
+            Purpose::JournalFlush if !self.rules.hold(Rule::failures_stop) => {
+                self.journal.forget_failed_flush()
+            }
+            Purpose::JournalWrite | Purpose::JournalFlush => self.stop(StopReason::Journal(error)),
+            Purpose::Manifest => self.stop(StopReason::Checkpoint(error)),
+            Purpose::JournalGrowth(_) => self.growth_in_flight = false,
+            Purpose::LargeWrite(file, base) => self.large_failed(file.partition, base),
+            Purpose::LazyWrite(file) => self.stop_partition(file.partition, None),
+            Purpose::Creation(file) | Purpose::DirectoryFlush(file) | Purpose::SegmentFlush(file) => {
+                self.freeze(file.partition);
+            }
+            Purpose::Trim => {}
+            Purpose::Read => unreachable!("reads are handled apart"),
+        }
+    }
+
+    /// The shard takes no more appends, and answers those that wait with an error: nobody knows what is durable.
+    pub(super) fn stop(&mut self, reason: StopReason) {
+        if self.stopped.is_some() {
+            return;
+        }
+        self.stopped = Some(reason);
+        for partition in self.partitions.values_mut() {
+            for waiting in partition.take_waiting() {
+                self.effects.push(Effect::Appended { tag: waiting.tag, result: Err(AppendError::Stopped) });
+            }
+        }
+        for waiting in self.log_starts.drain(..) {
+            self.effects.push(Effect::RecordsDeleted { tag: waiting.tag, result: Err(AppendError::Stopped) });
+        }
+        self.effects.push(Effect::Stopped { reason });
+    }
+
+    /// What the segments of a log hold cannot be trusted to be durable: no manifest will move it any more.
+    fn freeze(&mut self, id: PartitionId) {
+        if let Some(partition) = self.partitions.get_mut(&id) {
+            partition.is_frozen = true;
+        }
+        self.leave_checkpoint(id);
+        self.stop_partition(id, None);
+    }
+
+    fn large_failed(&mut self, id: PartitionId, base: Offset) {
+        let Some(partition) = self.partitions.get(&id) else { return };
+        let batch =
+            partition.tail.iter().find(|b| b.base == base).expect("a batch is kept until it is flushed");
+        self.voids_wanted.push((id, base, batch.group));
+        self.stop_partition(id, Some(base));
+    }
+
+    /// The log takes no more appends. With `from`, batches from there on are given up; else what is journaled stays valid
+    /// and only its way to the segment is closed.
+    fn stop_partition(&mut self, id: PartitionId, from: Option<Offset>) {
+        let rejects = self.rules.hold(Rule::failed_large_is_void);
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        if !rejects {
+            return;
+        }
+        let from = from.unwrap_or(partition.end).min(partition.stopped_from.unwrap_or(Offset(i64::MAX)));
+        partition.stopped_from = Some(from);
+        for waiting in partition.take_waiting() {
+            self.effects
+                .push(Effect::Appended { tag: waiting.tag, result: Err(AppendError::PartitionStopped) });
+        }
+    }
+}

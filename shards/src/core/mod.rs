@@ -1,0 +1,35 @@
+//! The synchronous heart of a shard: calls and completions in, effects out.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`shard`] | [`Shard`]: the core as its driver sees it |
+//! | [`effect`] | everything it asks for and is told |
+//! | `append`, `commit`, `checkpoint`, `reads` | what happens to a batch, in this order |
+//! | [`journal`] | groups: staged, closed, written, flushed, trimmed |
+//! | [`partition`], `segment`, `extents`, [`producers`] | one log |
+//! | [`recovery`] | from what a dead process left to manifests that can be opened |
+//! | [`rules`] | the protocol's rules, each of which a mutant breaks |
+//!
+//! Nothing here knows a clock, a disk, a socket or a future, so production drives it from completions and the simulator
+//! from a seeded heap.
+
+mod append;
+mod checkpoint;
+mod commit;
+pub mod effect;
+mod extents;
+pub mod journal;
+pub mod partition;
+pub mod producers;
+mod reads;
+pub mod recovery;
+pub mod rules;
+mod segment;
+pub mod shard;
+
+pub use effect::{
+    Acks, AppendError, Completion, Effect, FetchError, Fetched, Operation, OperationError, Tag,
+};
+pub use partition::Config;
+pub use rules::{Rule, Rules};
+pub use shard::{Shard, Tuning};

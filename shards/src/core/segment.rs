@@ -1,0 +1,99 @@
+//! A segment of a log, as the running shard knows it: its size, its file's state, and what of it is still to be flushed.
+
+use super::effect::{Millis, Operation};
+use super::extents::Place;
+use crate::format::manifest;
+use crate::types::Offset;
+
+/// One segment.
+#[derive(Clone, Debug)]
+pub struct Segment {
+    /// The offset that names it.
+    pub base: Offset,
+    /// The bytes assigned to it, on disk or not.
+    pub length: u64,
+    /// The largest timestamp in it, in milliseconds; -1 for none.
+    pub max_timestamp: Millis,
+    /// When its first batch was appended.
+    pub created: Millis,
+    /// Whether its file exists.
+    pub file: File,
+    /// Whether the directory entry of its file is durable.
+    pub directory_is_durable: bool,
+    /// Whether a write has completed that no flush covers yet.
+    pub is_dirty: bool,
+    /// The flush in flight.
+    pub flush: Option<Operation>,
+    /// Large batches that are written and wait for a flush, by base offset.
+    pub large_written: Vec<Offset>,
+    /// Large batches that the flush in flight covers.
+    pub large_flushing: Vec<Offset>,
+    /// Large batches that are flushed in a file whose directory entry is not durable yet.
+    pub large_without_directory: Vec<Offset>,
+    /// Whether a checkpoint waits for a flush that is still to be asked for.
+    pub checkpoint_wants_flush: bool,
+    /// Whether the flush in flight is the one that a checkpoint waits for.
+    pub flushes_for_checkpoint: bool,
+    /// Whether it is rolled and its file cut to its length.
+    pub is_trimmed: bool,
+}
+
+/// How far the creation of a segment's file got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum File {
+    /// Nobody asked for it.
+    Missing,
+    /// It is being created.
+    Creating,
+    /// It can be written.
+    Ready,
+}
+
+impl Segment {
+    /// A segment that begins with the batch at `base`.
+    pub fn new(base: Offset, now: Millis) -> Segment {
+        Segment {
+            base,
+            length: 0,
+            max_timestamp: -1,
+            created: now,
+            file: File::Missing,
+            directory_is_durable: false,
+            is_dirty: false,
+            flush: None,
+            large_written: Vec::new(),
+            large_flushing: Vec::new(),
+            large_without_directory: Vec::new(),
+            checkpoint_wants_flush: false,
+            flushes_for_checkpoint: false,
+            is_trimmed: false,
+        }
+    }
+
+    /// A segment that a manifest knows: its file is there, flushed, and its directory too.
+    pub fn recovered(segment: &manifest::Segment) -> Segment {
+        Segment {
+            length: segment.length,
+            max_timestamp: segment.max_timestamp,
+            file: File::Ready,
+            directory_is_durable: true,
+            ..Segment::new(Offset(segment.base), segment.created)
+        }
+    }
+
+    /// The place behind its last byte.
+    pub fn end_place(&self) -> Place {
+        Place { segment: self.base, position: self.length }
+    }
+
+    /// Its part of a manifest whose log ends at `end`.
+    pub fn to_manifest(&self, end: Place) -> manifest::Segment {
+        let length = if end.segment == self.base { end.position } else { self.length };
+        manifest::Segment {
+            base: self.base.get(),
+            length,
+            max_timestamp: self.max_timestamp,
+            created: self.created,
+        }
+    }
+}

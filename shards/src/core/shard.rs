@@ -1,0 +1,320 @@
+//! A shard's core: calls and completions in, effects out. No future, clock, disk or socket inside.
+//!
+//! Who drives it calls [`Shard::append`], [`Shard::fetch`] and the like as requests come, [`Shard::complete`] as
+//! operations end, and [`Shard::turn`] after each handful of these; then it carries out what [`Shard::take_effects`]
+//! gives. All appends of a turn share one journal group, and thereby one flush.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::checkpoint::Checkpoint;
+use super::effect::{Acks, AppendError, Appended, Effect, Millis, Operation, SegmentFile, StopReason, Tag};
+use super::journal::{Journal, Start};
+use super::partition::{Config, Partition, Waiting};
+use super::reads::Read;
+use super::rules::Rules;
+use crate::format::manifest;
+use crate::limits;
+use crate::memory::{AlignedBuffer, ChunkIndex, Slab, Staging};
+use crate::types::{JournalSequence, LeaderEpoch, Offset, PartitionId};
+
+/// Measured constants that a simulation shrinks, so that it meets every branch within few events.
+#[derive(Clone, Copy, Debug)]
+pub struct Tuning {
+    /// From this size on a batch goes straight to its segment. Bytes.
+    pub large_batch_bytes: usize,
+    /// How many segments one commit may flush for large batches.
+    pub large_segments_per_commit: usize,
+    /// Small batches are written to their segment when so many bytes wait.
+    pub lazy_write_bytes: u64,
+    /// Large batches' bytes after which a checkpoint is due.
+    pub digested_bytes_per_checkpoint: u64,
+    /// A disk read's least size. Bytes.
+    pub read_bytes: usize,
+    /// The size to which a full journal may grow. Bytes.
+    pub journal_bytes_max: u64,
+}
+
+impl Default for Tuning {
+    fn default() -> Tuning {
+        Tuning {
+            large_batch_bytes: limits::LARGE_BATCH_BYTES,
+            large_segments_per_commit: limits::LARGE_SEGMENTS_PER_COMMIT,
+            lazy_write_bytes: limits::LAZY_WRITE_BYTES,
+            digested_bytes_per_checkpoint: limits::DIGESTED_BYTES_PER_CHECKPOINT,
+            read_bytes: limits::READ_BYTES,
+            journal_bytes_max: limits::JOURNAL_BYTES_MAX,
+        }
+    }
+}
+
+/// What an operation in flight is for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Purpose {
+    JournalWrite,
+    JournalFlush,
+    JournalGrowth(u64),
+    Creation(SegmentFile),
+    DirectoryFlush(SegmentFile),
+    LazyWrite(SegmentFile),
+    LargeWrite(SegmentFile, Offset),
+    SegmentFlush(SegmentFile),
+    Trim,
+    Manifest,
+    Read,
+}
+
+/// The operations in flight.
+#[derive(Debug, Default)]
+pub(super) struct Operations {
+    last: u64,
+    in_flight: BTreeMap<Operation, Purpose>,
+}
+
+impl Operations {
+    pub(super) fn begin(&mut self, purpose: Purpose) -> Operation {
+        self.last += 1;
+        self.in_flight.insert(Operation(self.last), purpose);
+        Operation(self.last)
+    }
+
+    pub(super) fn end(&mut self, operation: Operation) -> Purpose {
+        self.in_flight.remove(&operation).expect("an operation completes once")
+    }
+}
+
+/// The core of one shard.
+pub struct Shard {
+    pub(super) rules: Rules,
+    pub(super) tuning: Tuning,
+    pub(super) epoch: LeaderEpoch,
+    pub(super) journal: Journal,
+    pub(super) slab: Slab,
+    pub(super) partitions: BTreeMap<PartitionId, Partition>,
+    pub(super) effects: Vec<Effect>,
+    pub(super) operations: Operations,
+    pub(super) checkpoint: Checkpoint,
+    pub(super) checkpoint_wanted: bool,
+    pub(super) growth_in_flight: bool,
+    pub(super) digested_bytes: u64,
+    /// Logs with something to be written, flushed or created.
+    pub(super) unsettled: BTreeSet<PartitionId>,
+    /// Logs whose watermarks may have moved.
+    pub(super) touched: BTreeSet<PartitionId>,
+    /// The segments that the open group's large batches go to.
+    pub(super) large_segments: BTreeSet<SegmentFile>,
+    pub(super) evicting: Option<ChunkIndex>,
+    /// Batches in slab memory, oldest first, for when it runs short.
+    pub(super) cache_order: VecDeque<(PartitionId, Offset)>,
+    pub(super) voids_wanted: Vec<(PartitionId, Offset, JournalSequence)>,
+    pub(super) voids_staged: Vec<VoidStaged>,
+    set_aside: Vec<manifest::Partition>,
+    pub(super) log_starts: Vec<LogStartWaiting>,
+    pub(super) reads: BTreeMap<Operation, Read>,
+    pub(super) was_busy: bool,
+    pub(super) stopped: Option<StopReason>,
+    pub(super) quiet_since: Millis,
+}
+
+/// A failed large batch whose void entry is in a group that is not durable yet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct VoidStaged {
+    pub(super) void_group: JournalSequence,
+    pub(super) batch_group: JournalSequence,
+    pub(super) partition: PartitionId,
+    pub(super) base: Offset,
+}
+
+/// A deletion of records that is answered when its journal group is durable.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LogStartWaiting {
+    pub(super) group: JournalSequence,
+    pub(super) tag: Tag,
+    pub(super) offset: Offset,
+}
+
+impl Shard {
+    /// The core of a shard whose journal starts empty, behind a manifest that is durable.
+    pub fn new(
+        start: Start,
+        epoch: LeaderEpoch,
+        staging: Staging,
+        slab: Slab,
+        tuning: Tuning,
+        rules: Rules,
+    ) -> Shard {
+        Shard {
+            journal: Journal::new(start, staging, rules.clone()),
+            rules,
+            tuning,
+            epoch,
+            slab,
+            partitions: BTreeMap::new(),
+            effects: Vec::new(),
+            operations: Operations::default(),
+            checkpoint: Checkpoint::Idle,
+            checkpoint_wanted: false,
+            growth_in_flight: false,
+            digested_bytes: 0,
+            unsettled: BTreeSet::new(),
+            touched: BTreeSet::new(),
+            large_segments: BTreeSet::new(),
+            evicting: None,
+            cache_order: VecDeque::new(),
+            voids_wanted: Vec::new(),
+            voids_staged: Vec::new(),
+            set_aside: Vec::new(),
+            log_starts: Vec::new(),
+            reads: BTreeMap::new(),
+            was_busy: false,
+            stopped: None,
+            quiet_since: 0,
+        }
+    }
+
+    /// Takes charge of a log that a manifest knows.
+    pub fn open_partition(&mut self, part: &manifest::Partition, config: Config) {
+        let partition = Partition::open(part, self.epoch, config);
+        let before = self.partitions.insert(partition.id, partition);
+        assert!(before.is_none(), "a log has one owner and is opened once");
+    }
+
+    /// Takes charge of a new log, whose topic is durable in the metadata store. `epoch` was never given to a log before.
+    pub fn create_partition(&mut self, id: PartitionId, epoch: LeaderEpoch, config: Config) {
+        let part = manifest::Partition {
+            topic: id.topic.0,
+            index: id.index.get(),
+            log_start: 0,
+            end: 0,
+            segments: Vec::new(),
+            tail_fragment: Vec::new(),
+            epochs: Vec::new(),
+            producers: Vec::new(),
+        };
+        let before = self.partitions.insert(id, Partition::open(&part, epoch, config));
+        assert!(before.is_none(), "a log is created once");
+    }
+
+    /// Lets go of a log whose topic the metadata store has deleted, and asks for the removal of its files.
+    pub fn delete_partition(&mut self, id: PartitionId) {
+        let Some(mut partition) = self.partitions.remove(&id) else { return };
+        for waiting in partition.take_waiting() {
+            self.effects.push(Effect::Appended { tag: waiting.tag, result: Err(AppendError::Deleted) });
+        }
+        let watchers = partition.take_all_watchers();
+        self.effects.extend(watchers.into_iter().map(|tag| Effect::Advanced { tag }));
+        for batch in &partition.tail {
+            if batch.large.is_some_and(|large| large != super::partition::Large::Flushed) {
+                let is_void = self.voids_staged.iter().any(|v| v.partition == id && v.base == batch.base)
+                    || self.voids_wanted.iter().any(|(p, base, _)| *p == id && *base == batch.base);
+                if !is_void {
+                    self.journal.settle(batch.group);
+                }
+            }
+        }
+        for (_, _, group) in self.voids_wanted.extract_if(.., |(p, ..)| *p == id) {
+            self.journal.settle(group);
+        }
+        self.unsettled.remove(&id);
+        self.touched.remove(&id);
+        self.forget_in_checkpoint(id);
+        self.effects.push(Effect::RemovePartition { partition: id });
+    }
+
+    /// Keeps a log whose topic the metadata store does not know in every manifest, without opening it.
+    pub fn set_aside(&mut self, part: manifest::Partition) {
+        self.set_aside.push(part);
+    }
+
+    /// The logs that are kept and not opened.
+    pub fn logs_set_aside(&self) -> &[manifest::Partition] {
+        &self.set_aside
+    }
+
+    /// A log of this shard.
+    pub fn partition(&self, id: PartitionId) -> Option<&Partition> {
+        self.partitions.get(&id)
+    }
+
+    /// All logs of this shard.
+    pub fn partitions(&self) -> impl Iterator<Item = &Partition> {
+        self.partitions.values()
+    }
+
+    /// What is to be done, in order, since this was asked last.
+    pub fn take_effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// Why the shard takes no more appends, if it does not.
+    pub fn stopped(&self) -> Option<StopReason> {
+        self.stopped
+    }
+
+    /// The operations whose completion is outstanding.
+    pub fn operations_in_flight(&self) -> usize {
+        self.operations.in_flight.len()
+    }
+
+    /// The journal, to look at.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// Lets idempotent producers go that have appended nothing for their log's expiration time.
+    pub fn expire_producers(&mut self, now: Millis) -> usize {
+        let expire = |p: &mut Partition| p.producers.expire(now - p.config.producer_expiration_ms);
+        self.partitions.values_mut().map(expire).sum()
+    }
+
+    /// After a handful of calls and completions: closes the group, asks for writes and flushes, goes on with whatever is
+    /// under way.
+    pub fn turn(&mut self, now: Millis) {
+        self.journal_voids();
+        self.write_segments();
+        self.commit(now);
+        self.answer();
+        self.evict();
+        self.advance_checkpoint();
+        self.write_segments();
+        if std::mem::take(&mut self.was_busy) && self.stopped.is_none() {
+            self.effects.push(Effect::Room);
+        }
+    }
+
+    /// Slab memory, at the cost of the oldest cached batches if it must be.
+    pub(super) fn take_memory(&mut self, bytes: usize) -> Option<AlignedBuffer> {
+        loop {
+            if let Some(buffer) = self.slab.take(bytes) {
+                return Some(buffer);
+            }
+            let (id, base) = self.cache_order.pop_front()?;
+            if let Some(partition) = self.partitions.get_mut(&id) {
+                partition.drop_cached(base);
+            }
+        }
+    }
+
+    pub(super) fn answer_append(&mut self, id: PartitionId, waiting: Waiting) {
+        let log_start = self.partitions.get(&id).map_or(Offset(0), |p| p.log_start);
+        let Waiting { tag, base: base_offset, append_time, .. } = waiting;
+        self.effects
+            .push(Effect::Appended { tag, result: Ok(Appended { base_offset, append_time, log_start }) });
+    }
+
+    /// Answers every append whose condition holds, and tells watchers.
+    pub(super) fn answer(&mut self) {
+        for id in std::mem::take(&mut self.touched) {
+            let durable = self.journal.durable();
+            let rules = &self.rules;
+            let Some(partition) = self.partitions.get_mut(&id) else { continue };
+            partition.advance_high_watermark(|batch| super::commit::is_durable(batch, durable, rules));
+            let mut answered = partition.take_answered(Acks::Leader, partition.written_end());
+            answered.extend(partition.take_answered(Acks::All, partition.high_watermark));
+            let watchers = partition.take_watchers();
+            for waiting in answered {
+                self.answer_append(id, waiting);
+            }
+            self.effects.extend(watchers.into_iter().map(|tag| Effect::Advanced { tag }));
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! A shard's manifest: everything that was flushed when it was committed, so that recovery starts here and reads on in
+//! the journal. Replaced as a whole, or not at all.
+
+use rkyv::rancor;
+
+use crate::format::envelope::{self, Kind};
+use crate::types::{
+    Generation, JournalSequence, LeaderEpoch, Offset, PartitionId, PartitionIndex, ProducerEpoch, ProducerId,
+    TopicId,
+};
+
+/// The version of this layout; see `docs/formats/manifest.md`.
+pub const VERSION: u16 = 1;
+
+/// The whole manifest.
+#[derive(Clone, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub struct Manifest {
+    /// The opening whose journal continues this manifest. Random, 64 bits, secret.
+    pub generation: u64,
+    /// The leader epoch that this opening stamps.
+    pub epoch: i32,
+    /// Where the journal goes on.
+    pub tail: Tail,
+    /// The journal's size in bytes.
+    pub capacity: u64,
+    /// The longest group, in bytes; decides where the journal wraps.
+    pub group_bytes_max: u64,
+    /// Every group up to this sequence was flushed.
+    pub durable: u64,
+    /// And every large batch digested up to this one.
+    pub settled: u64,
+    /// One part for each log.
+    pub partitions: Vec<Partition>,
+}
+
+/// The first group that the manifest does not cover.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub struct Tail {
+    /// Its sequence.
+    pub sequence: u64,
+    /// Its byte position in the journal.
+    pub position: u64,
+    /// The checksum of the group before it.
+    pub previous: u32,
+}
+
+/// One log, at a batch boundary below which every byte is flushed.
+#[derive(Clone, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub struct Partition {
+    /// The topic's id.
+    pub topic: [u8; 16],
+    /// The partition's number.
+    pub index: i32,
+    /// The first offset that exists for clients.
+    pub log_start: i64,
+    /// The offset behind the last flushed batch.
+    pub end: i64,
+    /// The segments in order; the last one is being appended to.
+    pub segments: Vec<Segment>,
+    /// The flushed bytes of the last segment's last, partial 4 KiB block, which is not trusted on disk.
+    pub tail_fragment: Vec<u8>,
+    /// Where each leader epoch begins.
+    pub epochs: Vec<Epoch>,
+    /// The idempotent producers as of `end`.
+    pub producers: Vec<Producer>,
+}
+
+/// One segment file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub struct Segment {
+    /// The offset that names it.
+    pub base: i64,
+    /// Its flushed bytes.
+    pub length: u64,
+    /// The largest timestamp in it, in milliseconds; -1 for none.
+    pub max_timestamp: i64,
+    /// When its first batch was appended, in milliseconds since 1970.
+    pub created: i64,
+}
+
+/// A leader epoch and the first offset appended under it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub struct Epoch {
+    /// The epoch.
+    pub epoch: i32,
+    /// Its first offset.
+    pub start: i64,
+}
+
+/// A producer's last batches.
+#[derive(Clone, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub struct Producer {
+    /// Its id.
+    pub id: i64,
+    /// Its incarnation.
+    pub epoch: i16,
+    /// When its last batch was appended: what it expires by. Milliseconds since 1970.
+    pub appended_at: i64,
+    /// The first offset of its open transaction; -1 for none. Kept for transactions.
+    pub open_transaction: i64,
+    /// Its last batches, oldest first.
+    pub batches: Vec<ProducerBatch>,
+}
+
+/// What is remembered of a batch to recognise it when it comes again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub struct ProducerBatch {
+    /// The sequence number of its first record.
+    pub base_sequence: i32,
+    /// The sequence number of its last record.
+    pub last_sequence: i32,
+    /// Its first offset.
+    pub base_offset: i64,
+    /// Its last offset.
+    pub last_offset: i64,
+}
+
+impl Manifest {
+    /// The bytes of the file.
+    pub fn encode(&self) -> Vec<u8> {
+        let payload = rkyv::to_bytes::<rancor::Error>(self).expect("writing into memory cannot fail");
+        envelope::seal(Kind::Manifest, VERSION, &payload)
+    }
+
+    /// The manifest in a file's bytes.
+    pub fn decode(bytes: &[u8]) -> Result<Manifest, Error> {
+        let (_, payload) = envelope::open(Kind::Manifest, VERSION..=VERSION, bytes)?;
+        let manifest = rkyv::from_bytes::<Manifest, rancor::Error>(payload).map_err(|_| Error::Malformed)?;
+        if manifest.partitions.iter().all(Partition::is_consistent) {
+            Ok(manifest)
+        } else {
+            Err(Error::Inconsistent)
+        }
+    }
+
+    /// The generation as a type of its own.
+    pub fn generation(&self) -> Generation {
+        Generation(self.generation)
+    }
+
+    /// The sequence at the tail.
+    pub fn tail_sequence(&self) -> JournalSequence {
+        JournalSequence(self.tail.sequence)
+    }
+}
+
+impl Partition {
+    /// Which log this is.
+    pub fn id(&self) -> PartitionId {
+        PartitionId { topic: TopicId(self.topic), index: PartitionIndex(self.index) }
+    }
+
+    /// Whether the parts agree: recovery relies on it, and a checksum does not show who wrote the bytes.
+    fn is_consistent(&self) -> bool {
+        let fragment =
+            self.segments.last().map_or(0, |segment| segment.length % crate::limits::BLOCK_BYTES as u64);
+        self.log_start <= self.end
+            && self.log_start >= 0
+            && self.tail_fragment.len() as u64 == fragment
+            && self.segments.is_sorted_by(|a, b| a.base < b.base)
+            && self.segments.iter().all(|segment| segment.base >= 0 && segment.base <= self.end)
+            && self.epochs.is_sorted_by(|a, b| a.epoch < b.epoch && a.start <= b.start)
+    }
+}
+
+impl Producer {
+    /// Its id and incarnation as types of their own.
+    pub fn identity(&self) -> (ProducerId, ProducerEpoch) {
+        (ProducerId(self.id), ProducerEpoch(self.epoch))
+    }
+}
+
+impl Epoch {
+    /// The pair as types of their own.
+    pub fn get(&self) -> (LeaderEpoch, Offset) {
+        (LeaderEpoch(self.epoch), Offset(self.start))
+    }
+}
+
+/// Why a file is no manifest that can be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The envelope around it is not whole.
+    #[error(transparent)]
+    Envelope(#[from] envelope::Error),
+    /// The checksum is right and the content is not what the version promises.
+    #[error("the manifest's content does not have the layout its version promises")]
+    Malformed,
+    /// The parts contradict each other.
+    #[error("the manifest's parts contradict each other")]
+    Inconsistent,
+}

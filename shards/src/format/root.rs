@@ -1,0 +1,44 @@
+//! The root of a data directory: which manifests count. Replacing it is the commit point of every opening, over all
+//! shards at once.
+
+use rkyv::rancor;
+
+use crate::format::envelope::{self, Kind};
+
+/// The version of this layout; see `docs/formats/root.md`.
+pub const VERSION: u16 = 1;
+
+/// The content of the file `root`.
+#[derive(Clone, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub struct Root {
+    /// The leader epoch of the opening that wrote it; the next opening takes a larger one.
+    pub epoch: i32,
+    /// The file name of each shard's manifest, in shard order.
+    pub manifests: Vec<String>,
+}
+
+impl Root {
+    /// The bytes of the file.
+    pub fn encode(&self) -> Vec<u8> {
+        let payload = rkyv::to_bytes::<rancor::Error>(self).expect("writing into memory cannot fail");
+        envelope::seal(Kind::Root, VERSION, &payload)
+    }
+
+    /// The root in a file's bytes.
+    pub fn decode(bytes: &[u8]) -> Result<Root, Error> {
+        let (_, payload) = envelope::open(Kind::Root, VERSION..=VERSION, bytes)?;
+        let root = rkyv::from_bytes::<Root, rancor::Error>(payload).map_err(|_| Error::Malformed)?;
+        if root.manifests.is_empty() { Err(Error::Malformed) } else { Ok(root) }
+    }
+}
+
+/// Why a file is no root that can be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The envelope around it is not whole.
+    #[error(transparent)]
+    Envelope(#[from] envelope::Error),
+    /// The checksum is right and the content is not what the version promises.
+    #[error("the root's content does not have the layout its version promises")]
+    Malformed,
+}

@@ -1,0 +1,171 @@
+//! What was promised, kept apart from the code that promised it: every batch of every log, who was told what of it, and
+//! what consumers saw. It compares whole logs after each restart, and every batch that a consumer is given.
+
+use std::collections::BTreeMap;
+
+use crate::core::Acks;
+use crate::format::batch::BatchView;
+use crate::types::{Offset, PartitionId};
+
+/// A batch as its client made it.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    /// Unique in a run; its records' values carry it.
+    pub uid: u64,
+    /// The bytes sent.
+    pub bytes: Vec<u8>,
+    /// The offset it was given.
+    pub base: Offset,
+    /// The offset behind it.
+    pub end: Offset,
+    /// The level its client asked for.
+    pub acks: Acks,
+    /// Whether its client was told that it is safe at that level.
+    pub acked: bool,
+}
+
+/// What is known of one log.
+#[derive(Clone, Debug, Default)]
+pub struct LogHistory {
+    /// Its batches in order, as the last process appended them.
+    pub batches: Vec<Sent>,
+    /// The first offset, as far as its deletion was answered, and as far as it was asked for.
+    pub start_answered: Offset,
+    /// See above.
+    pub start_asked: Offset,
+    /// The offset behind the last record that a consumer was given.
+    pub seen_end: Offset,
+}
+
+/// What kind of restart a log went through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// The process died; what the kernel and tmpfs had stays.
+    Process,
+    /// The power failed.
+    Power,
+}
+
+/// A promise that was broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation(pub String);
+
+/// Everything compared in a run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Compared {
+    /// Batches given to consumers.
+    pub batches_read: u64,
+    /// Logs compared whole after a restart.
+    pub logs: u64,
+    /// Batches in these.
+    pub batches_recovered: u64,
+    /// Acknowledged batches that had to be there.
+    pub acked_checked: u64,
+    /// States compared with their replay.
+    pub replays: u64,
+}
+
+/// All logs that are alive.
+#[derive(Clone, Debug, Default)]
+pub struct Oracle {
+    /// By log.
+    pub logs: BTreeMap<PartitionId, LogHistory>,
+    /// What was compared.
+    pub compared: Compared,
+}
+
+impl Oracle {
+    /// A batch that a consumer is given at a place.
+    pub fn read(&mut self, id: PartitionId, bytes: &[u8]) -> Result<Offset, Violation> {
+        let log = self.logs.get_mut(&id).ok_or_else(|| violation(id, "a deleted log was read"))?;
+        let (batch, length) =
+            BatchView::parse(bytes).map_err(|e| violation(id, format!("served bytes: {e}")))?;
+        if length != bytes.len() || batch.check_crc().is_err() {
+            return Err(violation(id, format!("a bad checksum was served at {}", batch.base_offset())));
+        }
+        let base = batch.base_offset();
+        let at = log.batches.binary_search_by_key(&base, |b| b.base);
+        let sent = at
+            .ok()
+            .map(|i| &log.batches[i])
+            .ok_or_else(|| violation(id, format!("nothing was appended at {base}")))?;
+        if batch.body() != &sent.bytes[crate::format::batch::HEADER_BYTES..]
+            || batch.last_offset().get() + 1 != sent.end.get()
+        {
+            return Err(violation(id, format!("another batch than {} was served at {base}", sent.uid)));
+        }
+        self.compared.batches_read += 1;
+        log.seen_end = log.seen_end.max(sent.end);
+        Ok(sent.end)
+    }
+
+    /// Compares a recovered log, batch by batch, with what it was and what was promised of it.
+    ///
+    /// Gives back how many of the former batches survived.
+    pub fn recovered(
+        &mut self,
+        id: PartitionId,
+        found: &[(Offset, Offset, Vec<u8>)],
+        start: Offset,
+        end: Offset,
+        loss: Loss,
+    ) -> Result<usize, Violation> {
+        let log = self.logs.entry(id).or_default();
+        self.compared.logs += 1;
+        self.compared.batches_recovered += found.len() as u64;
+        if start < log.start_answered || start > log.start_asked.max(log.start_answered) {
+            return Err(violation(
+                id,
+                format!("the log starts at {start}; a deletion up to {} was answered", log.start_answered),
+            ));
+        }
+        let first = log.batches.partition_point(|b| b.end <= start);
+        let survivors = log.batches.partition_point(|b| b.end <= end);
+        if survivors < log.batches.len() && log.batches[survivors].base < end {
+            return Err(violation(id, format!("the log ends at {end}, inside a batch")));
+        }
+        let expected_end = log.batches[..survivors].last().map_or(Offset(0), |b| b.end);
+        if end != expected_end {
+            return Err(violation(id, format!("the log ends at {end}; its batches end at {expected_end}")));
+        }
+        let expected = &log.batches[first.min(survivors)..survivors];
+        if expected.len() != found.len() {
+            return Err(violation(
+                id,
+                format!("{} batches are there instead of {}", found.len(), expected.len()),
+            ));
+        }
+        for (sent, (base, batch_end, body)) in expected.iter().zip(found) {
+            if (sent.base, sent.end) != (*base, *batch_end)
+                || sent.bytes[crate::format::batch::HEADER_BYTES..] != body[..]
+            {
+                return Err(violation(id, format!("at {base} there is another batch than {}", sent.uid)));
+            }
+        }
+        for lost in &log.batches[survivors..] {
+            let promised = lost.acked && (lost.acks == Acks::All || loss == Loss::Process);
+            if promised {
+                return Err(violation(
+                    id,
+                    format!(
+                        "batch {} at {} was acknowledged ({:?}) and is gone after a loss of {loss:?}",
+                        lost.uid, lost.base, lost.acks
+                    ),
+                ));
+            }
+        }
+        self.compared.acked_checked += log.batches[..survivors].iter().filter(|b| b.acked).count() as u64;
+        if log.seen_end > end {
+            return Err(violation(
+                id,
+                format!("a consumer saw the log up to {}; it ends at {end}", log.seen_end),
+            ));
+        }
+        Ok(survivors)
+    }
+}
+
+/// A broken promise of a log.
+pub fn violation(id: PartitionId, what: impl Into<String>) -> Violation {
+    Violation(format!("{id}: {}", what.into()))
+}

@@ -1,0 +1,82 @@
+//! What a seed's world is like: how busy, how hostile, how large.
+
+use super::random::Random;
+
+/// Weights of events, and chances in a thousand.
+#[derive(Clone, Copy, Debug)]
+pub struct Profile {
+    /// Logs at the start.
+    pub partitions: usize,
+    /// The largest number of shards of an opening.
+    pub shards_max: usize,
+    /// Weight: a client sends.
+    pub append: u32,
+    /// Weight: an operation completes.
+    pub complete: u32,
+    /// Weight: a shard turns.
+    pub turn: u32,
+    /// Weight: a consumer fetches.
+    pub fetch: u32,
+    /// Weight: a checkpoint is asked for.
+    pub checkpoint: u32,
+    /// Weight: some milliseconds pass.
+    pub wait: u32,
+    /// Weight: the clock jumps by hours, forth or back.
+    pub jump: u32,
+    /// Weight: records are deleted.
+    pub delete_records: u32,
+    /// Weight: a topic is deleted and created again.
+    pub recreate: u32,
+    /// Weight: the process is killed.
+    pub kill: u32,
+    /// Weight: the power fails.
+    pub power: u32,
+    /// Weight: a bit flips on disk and the process restarts.
+    pub damage: u32,
+    /// Weight: the living state is compared with its replay.
+    pub fork: u32,
+    /// Per mille of batches: large.
+    pub large: u32,
+    /// Per mille of operations: fail.
+    pub errors: u32,
+    /// Per mille of appends: the process dies inside.
+    pub die_in_append: u32,
+    /// Per mille of recoveries: the process dies inside.
+    pub die_in_recovery: u32,
+    /// Whether clients send batches twice.
+    pub duplicates: bool,
+    /// Whether torn sectors may hold garbage.
+    pub garbage: bool,
+}
+
+impl Profile {
+    /// Draws a world.
+    pub fn draw(random: &mut Random) -> Profile {
+        let sometimes = |random: &mut Random, chance: u32, weight: u32| {
+            if random.per_mille(chance) { weight } else { 0 }
+        };
+        Profile {
+            partitions: random.between(1, 4),
+            shards_max: random.between(1, 3),
+            append: 300,
+            complete: [60, 250, 500][random.below(3)],
+            turn: [100, 300][random.below(2)],
+            fetch: 80,
+            checkpoint: sometimes(random, 600, 10),
+            wait: 20,
+            jump: sometimes(random, 100, 5),
+            delete_records: sometimes(random, 400, 10),
+            recreate: sometimes(random, 400, 6),
+            kill: sometimes(random, 600, 8),
+            power: sometimes(random, 600, 8),
+            damage: sometimes(random, 150, 2),
+            fork: sometimes(random, 500, 15),
+            large: [0, 150, 500][random.below(3)],
+            errors: sometimes(random, 150, 8),
+            die_in_append: sometimes(random, 400, 8),
+            die_in_recovery: sometimes(random, 500, 400),
+            duplicates: random.per_mille(500),
+            garbage: random.per_mille(500),
+        }
+    }
+}

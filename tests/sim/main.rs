@@ -1,0 +1,4 @@
+//! The simulated shard, seed by seed: promises kept under every fault, and every mutant found.
+
+mod mutants;
+mod seeds;
