@@ -31,6 +31,7 @@ const MUST_BE_MET: &[&str] = &[
     "damage reported at a restart",
     "damage reported by a fetch",
     "died in append",
+    "died in a turn",
     "died in recovery",
     "died behind a manifest",
     "duplicate recognised",

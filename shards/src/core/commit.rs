@@ -70,12 +70,7 @@ impl Shard {
                 return;
             }
             let staged = self.journal.stage(&entry, Offset(0), &[]);
-            self.voids_staged.push(VoidStaged {
-                void_group: staged.group,
-                batch_group: group,
-                partition,
-                base,
-            });
+            self.voids_staged.push(VoidStaged { void_group: staged.group, batch_group: group });
         }
     }
 
@@ -142,10 +137,13 @@ impl Shard {
     /// Gathers small batches into a write if enough of them wait, or a checkpoint or staging memory needs it.
     fn write_lazily(&mut self, id: PartitionId) {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
-        let evicted = self.evicting.is_some_and(|chunk| partition.extents.refers_to(chunk));
+        let evicted = self.evicting.filter(|chunk| partition.extents.refers_to(*chunk));
+        if partition.extents.has_failed() {
+            return self.move_out_of_staging(id);
+        }
         let is_due = partition.extents.bytes_waiting() >= self.tuning.lazy_write_bytes
             || partition.lazy_target.is_some_and(|target| partition.flushable_end() < target)
-            || evicted;
+            || evicted.is_some();
         let Some(run) = partition.extents.next_run().filter(|_| is_due) else { return };
         if partition.segment(run.segment).is_none_or(|s| s.file != File::Ready) {
             return;
@@ -155,6 +153,24 @@ impl Shard {
             return;
         };
         self.gather(id, &run, buffer);
+    }
+
+    /// Copies what a log whose segment cannot be written has in the chunk to be freed: it stays readable until a restart
+    /// writes it again from the journal.
+    fn move_out_of_staging(&mut self, id: PartitionId) {
+        let Some(chunk) = self.evicting else { return };
+        while let Some(bytes) = self.partitions.get(&id).and_then(|p| p.extents.first_in(chunk)) {
+            let Some(mut buffer) = self.take_memory(bytes.len()) else {
+                self.unsettled.insert(id);
+                return;
+            };
+            buffer[..bytes.len()].copy_from_slice(&bytes);
+            let copy = buffer.freeze().narrow(0..bytes.len());
+            let partition = self.partitions.get_mut(&id).expect("just found");
+            if let Some(base) = partition.extents.replace_first_in(chunk, copy.clone()) {
+                partition.moved(base, copy);
+            }
+        }
     }
 
     fn gather(&mut self, id: PartitionId, run: &Run, buffer: crate::memory::AlignedBuffer) {
@@ -329,7 +345,12 @@ impl Shard {
             Purpose::Manifest => self.stop(StopReason::Checkpoint(error)),
             Purpose::JournalGrowth(_) => self.growth_in_flight = false,
             Purpose::LargeWrite(file, base) => self.large_failed(file.partition, base),
-            Purpose::LazyWrite(file) => self.stop_partition(file.partition, None),
+            Purpose::LazyWrite(file) => {
+                if let Some(partition) = self.partitions.get_mut(&file.partition) {
+                    partition.extents.fail();
+                }
+                self.stop_partition(file.partition, None);
+            }
             Purpose::Creation(file) | Purpose::DirectoryFlush(file) | Purpose::SegmentFlush(file) => {
                 self.freeze(file.partition);
             }
@@ -365,10 +386,9 @@ impl Shard {
     }
 
     fn large_failed(&mut self, id: PartitionId, base: Offset) {
-        let Some(partition) = self.partitions.get(&id) else { return };
-        let batch =
-            partition.tail.iter().find(|b| b.base == base).expect("a batch is kept until it is flushed");
-        self.voids_wanted.push((id, base, batch.group));
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        let group = partition.set_large(base, Large::Void).expect("a batch is kept until it is flushed");
+        self.voids_wanted.push((id, base, group));
         self.stop_partition(id, Some(base));
     }
 

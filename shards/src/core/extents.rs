@@ -112,12 +112,13 @@ pub struct Moved {
 pub struct Extents {
     queue: VecDeque<Extent>,
     bytes_waiting: u64,
+    /// A run could not be written: no later one may be, or the segment would have a hole that looks like data.
+    failed: bool,
     run: Option<RunInFlight>,
     /// The place behind the last completed run, and the bytes of the partial block before it.
     carried_end: Place,
     carried: Vec<u8>,
-    /// Batch boundaries reached, oldest first, as far as a checkpoint may still want them.
-    boundaries: VecDeque<Boundary>,
+    boundary: Boundary,
 }
 
 #[derive(Debug)]
@@ -138,10 +139,11 @@ impl Extents {
         Extents {
             queue: VecDeque::new(),
             bytes_waiting: 0,
+            failed: false,
             run: None,
             carried_end: boundary.place,
             carried: boundary.fragment.clone(),
-            boundaries: VecDeque::from([boundary]),
+            boundary,
         }
     }
 
@@ -184,17 +186,9 @@ impl Extents {
         self.queue.front().map(|e| e.start)
     }
 
-    /// The newest batch boundary on disk whose end is at most `end`.
-    pub fn boundary_up_to(&self, end: Offset) -> &Boundary {
-        let at = self.boundaries.iter().rposition(|b| b.end <= end).unwrap_or(0);
-        &self.boundaries[at]
-    }
-
-    /// Forgets boundaries older than the newest one at most `end`.
-    pub fn forget_before(&mut self, end: Offset) {
-        while self.boundaries.get(1).is_some_and(|b| b.end <= end) {
-            self.boundaries.pop_front();
-        }
+    /// The newest batch boundary on disk.
+    pub fn newest_boundary(&self) -> &Boundary {
+        &self.boundary
     }
 
     /// The first blocks of a large batch that wait to be written in a segment that `is_ready`.
@@ -218,7 +212,7 @@ impl Extents {
 
     /// The first run of waiting bytes, if none is in flight.
     pub fn next_run(&self) -> Option<Run> {
-        if self.run.is_some() {
+        if self.run.is_some() || self.failed {
             return None;
         }
         let first = self.queue.iter().position(Extent::is_waiting_bytes)?;
@@ -238,6 +232,38 @@ impl Extents {
         let position = start.position - start.position % BLOCK;
         let buffer_bytes = usize::try_from(end.next_multiple_of(BLOCK) - position).expect("a run is bounded");
         Some(Run { segment: start.segment, position, buffer_bytes, first, count })
+    }
+
+    /// The run in flight failed; nobody knows what of it is on disk.
+    pub fn fail(&mut self) {
+        self.failed = true;
+    }
+
+    /// Whether a run failed.
+    pub fn has_failed(&self) -> bool {
+        self.failed
+    }
+
+    /// The first bytes that lie in the staging chunk.
+    pub fn first_in(&self, chunk: ChunkIndex) -> Option<Slice> {
+        self.queue.iter().find_map(|e| match &e.content {
+            Content::Bytes { bytes, chunk: Some(c), .. } if *c == chunk => Some(bytes.clone()),
+            _ => None,
+        })
+    }
+
+    /// Replaces the first bytes that lie in the staging chunk by their copy; gives back which whole batch they are.
+    pub fn replace_first_in(&mut self, chunk: ChunkIndex, copy: Slice) -> Option<Offset> {
+        for extent in &mut self.queue {
+            if let Content::Bytes { bytes, chunk: at, whole_batch } = &mut extent.content
+                && *at == Some(chunk)
+            {
+                assert_eq!(bytes.len(), copy.len(), "a copy is as long as its original");
+                (*bytes, *at) = (copy, None);
+                return *whole_batch;
+            }
+        }
+        None
     }
 
     /// Copies a run into `buffer` and frees the memory its bytes lay in; the frozen buffer is what is to be written.
@@ -319,7 +345,7 @@ impl Extents {
         } else {
             return;
         };
-        self.boundaries.push_back(Boundary { end, place, fragment });
+        self.boundary = Boundary { end, place, fragment };
     }
 }
 
@@ -372,7 +398,7 @@ mod tests {
         assert_eq!((position, second.len()), (4096, 4096));
         assert_eq!((second[903], second[904], second[1003], second[1004]), (1, 2, 2, 0));
         extents.completed_write(Operation(2));
-        let boundary = extents.boundary_up_to(Offset(100));
+        let boundary = extents.newest_boundary();
         assert_eq!(
             (boundary.end, boundary.place, &boundary.fragment[..]),
             (Offset(6), place(5100), &second[..1004])
@@ -390,14 +416,11 @@ mod tests {
         let (_, start, blocks) = extents.next_blocks(|_| true, |_, _| Operation(1)).expect("blocks wait");
         assert_eq!((start, blocks.len()), (place(4096), 8192));
         extents.completed_write(Operation(1));
-        assert_eq!(extents.boundary_up_to(Offset(9)).end, Offset(0), "the bytes before it are missing");
+        assert_eq!(extents.newest_boundary().end, Offset(0), "the bytes before it are missing");
         let (position, run) = write_run(&mut extents, 2);
         assert_eq!((position, run.len()), (0, 4096), "a run ends before whole blocks");
         extents.completed_write(Operation(2));
-        assert_eq!(extents.boundary_up_to(Offset(9)).end, Offset(2));
-        assert_eq!(extents.boundary_up_to(Offset(1)).end, Offset(1));
-        extents.forget_before(Offset(2));
-        assert_eq!(extents.boundary_up_to(Offset(1)).end, Offset(2), "older boundaries are gone");
+        assert_eq!(extents.newest_boundary().end, Offset(2));
     }
 
     #[test]

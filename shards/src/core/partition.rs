@@ -100,6 +100,8 @@ pub enum Large {
     Written,
     /// Flushed.
     Flushed,
+    /// Its write failed: it counts as never written, and its void entry settles it.
+    Void,
 }
 
 /// A batch in memory.
@@ -209,14 +211,14 @@ impl Partition {
         if self.is_frozen { Offset(i64::MAX) } else { self.stopped_from.unwrap_or(Offset(i64::MAX)) }
     }
 
-    /// The newest durable batch boundary on disk.
+    /// The newest batch boundary on disk.
     pub fn flushable_end(&self) -> Offset {
-        self.extents.boundary_up_to(self.high_watermark).end
+        self.extents.newest_boundary().end
     }
 
     /// The offset behind what survives the death of the process: before it, every large batch is written.
     pub fn written_end(&self) -> Offset {
-        let writing = |b: &&TailBatch| b.large == Some(Large::Writing);
+        let writing = |b: &&TailBatch| matches!(b.large, Some(Large::Writing | Large::Void));
         self.tail.iter().find(writing).map_or(self.end, |b| b.base)
     }
 
@@ -231,6 +233,7 @@ impl Partition {
             }
             self.high_watermark = batch.end;
         }
+        self.forget_settled();
         self.high_watermark > before
     }
 
@@ -274,9 +277,9 @@ impl Partition {
         self.watchers.drain(..).map(|(_, tag)| tag).collect()
     }
 
-    /// The log at the newest boundary that is durable and on disk, with the producers exactly there.
+    /// The log at the newest boundary that is on disk, with the producers exactly there.
     pub fn flushable(&self, live_producers: bool, stale_producers: bool) -> Flushed {
-        let boundary = self.extents.boundary_up_to(self.high_watermark);
+        let boundary = self.extents.newest_boundary();
         if boundary.end <= self.flushed.boundary.end {
             return self.flushed.clone();
         }
@@ -296,12 +299,16 @@ impl Partition {
 
     /// A manifest with this state of the log is durable.
     pub fn commit(&mut self, flushed: Flushed) {
-        let end = flushed.boundary.end;
-        self.extents.forget_before(end);
+        self.flushed = flushed;
+        self.forget_settled();
+    }
+
+    /// Forgets batches that a manifest covers and consumers may see.
+    fn forget_settled(&mut self) {
+        let end = self.flushed.boundary.end.min(self.high_watermark);
         while self.tail.front().is_some_and(|b| b.end <= end) {
             self.tail.pop_front();
         }
-        self.flushed = flushed;
     }
 
     /// The log's part of a manifest at `flushed`.

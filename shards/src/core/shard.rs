@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::checkpoint::Checkpoint;
 use super::effect::{Acks, AppendError, Appended, Effect, Millis, Operation, SegmentFile, StopReason, Tag};
 use super::journal::{Journal, Start};
-use super::partition::{Config, Partition, Waiting};
+use super::partition::{Config, Large, Partition, TailBatch, Waiting};
 use super::reads::Read;
 use super::rules::Rules;
 use crate::format::manifest;
@@ -120,8 +120,6 @@ pub struct Shard {
 pub(super) struct VoidStaged {
     pub(super) void_group: JournalSequence,
     pub(super) batch_group: JournalSequence,
-    pub(super) partition: PartitionId,
-    pub(super) base: Offset,
 }
 
 /// A deletion of records that is answered when its journal group is durable.
@@ -202,14 +200,9 @@ impl Shard {
         }
         let watchers = partition.take_all_watchers();
         self.effects.extend(watchers.into_iter().map(|tag| Effect::Advanced { tag }));
-        for batch in &partition.tail {
-            if batch.large.is_some_and(|large| large != super::partition::Large::Flushed) {
-                let is_void = self.voids_staged.iter().any(|v| v.partition == id && v.base == batch.base)
-                    || self.voids_wanted.iter().any(|(p, base, _)| *p == id && *base == batch.base);
-                if !is_void {
-                    self.journal.settle(batch.group);
-                }
-            }
+        let unsettled = |b: &&TailBatch| matches!(b.large, Some(Large::Writing | Large::Written));
+        for batch in partition.tail.iter().filter(unsettled) {
+            self.journal.settle(batch.group);
         }
         for (_, _, group) in self.voids_wanted.extract_if(.., |(p, ..)| *p == id) {
             self.journal.settle(group);

@@ -44,6 +44,8 @@ pub enum Loss {
     Process,
     /// The power failed.
     Power,
+    /// A bit flipped on disk. The last groups, for which nothing vouches, may be gone without a word.
+    Damage,
 }
 
 /// A promise that was broken.
@@ -113,7 +115,8 @@ impl Oracle {
         let log = self.logs.entry(id).or_default();
         self.compared.logs += 1;
         self.compared.batches_recovered += found.len() as u64;
-        if start < log.start_answered || start > log.start_asked.max(log.start_answered) {
+        let undone = start < log.start_answered && loss != Loss::Damage;
+        if undone || start > log.start_asked.max(log.start_answered) {
             return Err(violation(
                 id,
                 format!("the log starts at {start}; a deletion up to {} was answered", log.start_answered),
@@ -143,7 +146,11 @@ impl Oracle {
             }
         }
         for lost in &log.batches[survivors..] {
-            let promised = lost.acked && (lost.acks == Acks::All || loss == Loss::Process);
+            let promised = match loss {
+                Loss::Process => lost.acked,
+                Loss::Power => lost.acked && lost.acks == Acks::All,
+                Loss::Damage => false,
+            };
             if promised {
                 return Err(violation(
                     id,
@@ -155,6 +162,10 @@ impl Oracle {
             }
         }
         self.compared.acked_checked += log.batches[..survivors].iter().filter(|b| b.acked).count() as u64;
+        if loss == Loss::Damage {
+            log.seen_end = log.seen_end.min(end);
+            log.start_answered = log.start_answered.min(start);
+        }
         if log.seen_end > end {
             return Err(violation(
                 id,

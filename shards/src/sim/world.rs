@@ -309,6 +309,7 @@ impl World {
             self.restart(Some(Loss::Process))?;
             return Ok(false);
         }
+        self.staged[at].as_ref().expect("as above").set_fuse(None);
         match result {
             Ok(()) => {
                 self.clients.get_mut(&id).expect("it just sent").queue.pop_front();
@@ -442,7 +443,16 @@ impl World {
 
     fn turn(&mut self) -> Result<(), Violation> {
         let (at, now) = (self.random.below(self.shards.len()), self.now);
+        if self.random.per_mille(self.profile.die_in_append) {
+            let stores = self.random.below(8);
+            self.staged[at].as_ref().expect("a running shard has staging memory").set_fuse(Some(stores));
+        }
         self.shards[at].core.turn(now);
+        if self.staged[at].as_ref().is_some_and(|m| m.is_dead()) {
+            self.hits.count("died in a turn");
+            return self.restart(Some(Loss::Process));
+        }
+        self.staged[at].as_ref().expect("as above").set_fuse(None);
         self.take_effects(at)
     }
 
@@ -456,9 +466,9 @@ impl World {
                         Ok(fetched) => self.consumed(id, &fetched)?,
                         Err(crate::core::FetchError::Busy | crate::core::FetchError::OffsetOutOfRange) => {}
                         Err(crate::core::FetchError::Failed(_)) if self.profile.errors > 0 => {}
-                        Err(error) if self.damaged => {
-                            let _reported = error;
+                        Err(crate::core::FetchError::Damaged) if self.damaged => {
                             self.hits.count("damage reported by a fetch");
+                            self.halted = true;
                         }
                         Err(error) => return Err(violation(id, format!("a fetch failed: {error}"))),
                     }
@@ -634,8 +644,9 @@ impl World {
         }
         let stuck: Vec<_> = self.known.iter().filter(|id| !self.log_is_settled(**id)).copied().collect();
         Err(Violation(format!(
-            "nothing moves any more in {stuck:?}, {} answers outstanding",
-            self.tags.len()
+            "nothing moves any more in {stuck:?}, {} answers outstanding {}",
+            self.tags.len(),
+            self.describe()
         )))
     }
 
@@ -811,7 +822,7 @@ impl World {
         live: Option<&(Offset, crate::core::producers::Producers, bool)>,
     ) -> Result<(), Violation> {
         let (found, start, end) = self.read_whole(id)?;
-        if self.damaged {
+        if self.halted {
             return Ok(());
         }
         let survivors = self.oracle.recovered(id, &found, start, end, loss)?;
@@ -819,6 +830,7 @@ impl World {
         let partition =
             self.shards[at].core.partition(id).ok_or_else(|| violation(id, "a known log is not open"))?;
         if let Some((live_end, producers, stopped)) = live
+            && loss != Loss::Damage
             && *live_end == end
             && !stopped
             && self.profile.jump == 0
@@ -865,6 +877,7 @@ impl World {
             let fetched = match self.fetch_now(at, id, offset) {
                 Err(_) if self.damaged => {
                     self.hits.count("damage reported by a fetch");
+                    self.halted = true;
                     break;
                 }
                 other => other.map_err(|e| violation(id, format!("reading at {offset} of {end}: {e}")))?,
@@ -932,7 +945,7 @@ impl World {
             let (byte, bit) = (self.random.below(length) as u64, self.random.below(8));
             self.disk.flip(&path, byte, u8::try_from(bit).expect("below eight"));
         }
-        self.restart(Some(Loss::Process))
+        self.restart(Some(Loss::Damage))
     }
 
     fn settle_in_flight(&mut self) -> Result<(), Violation> {
