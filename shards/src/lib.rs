@@ -7,10 +7,14 @@
 //! | [`limits`] | the bound of every queue, buffer, loop and in-flight count |
 //! | [`memory`] | shard-local memory that a disk or a socket may read: aligned slabs, staging chunks, lent slices |
 //! | [`format`] | every byte we write |
+//! | [`clock`] | the monotonic clock, read once per turn |
+//! | [`ring`] | a shard's own io_uring: sockets and hot storage |
 
 #![deny(unsafe_code)]
 
+pub mod clock;
 pub mod format;
 pub mod limits;
 pub mod memory;
+pub mod ring;
 pub mod types;
