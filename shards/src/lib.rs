@@ -9,12 +9,18 @@
 //! | [`format`] | every byte we write |
 //! | [`clock`] | the monotonic clock, read once per turn |
 //! | [`ring`] | a shard's own io_uring: sockets and hot storage |
+//! | [`net`] | listeners, connections, frames in, answers out; the trait that a broker implements |
+//! | [`driver`] | the one loop of a shard |
+//! | [`runtime`] | threads, pinning, start and stop |
 
 #![deny(unsafe_code)]
 
 pub mod clock;
+pub mod driver;
 pub mod format;
 pub mod limits;
 pub mod memory;
+pub mod net;
 pub mod ring;
+pub mod runtime;
 pub mod types;
