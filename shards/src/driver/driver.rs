@@ -1,17 +1,15 @@
 //! The loop. See the folder's documentation for its invariants.
 
 use std::cell::Cell;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use glommio::io::{PollState, PollableFd};
-use glommio::timer::Timer;
 
 use super::tasks::panic_text;
 use super::{Context, Engine, Tasks};
@@ -75,8 +73,6 @@ pub struct Driver<S, E> {
     doorbell: PollableFd<Doorbell>,
     /// A wait for the doorbell that goes on over several parkings.
     doorbell_wait: PollState,
-    /// The shard's one timer, and when it is due.
-    timer: Option<(Moment, Timer)>,
     storage_in_flight: usize,
     close_at: Option<Moment>,
     engine_told: bool,
@@ -90,7 +86,6 @@ impl<S: Service, E: Engine> Driver<S, E> {
             parts,
             doorbell,
             doorbell_wait: PollState::new(),
-            timer: None,
             storage_in_flight: 0,
             close_at: None,
             engine_told: false,
@@ -225,40 +220,28 @@ impl<S: Service, E: Engine> Driver<S, E> {
     }
 
     async fn park(&mut self, deadline: Option<Moment>) -> Result<(), Error> {
+        if let Some(deadline) = deadline {
+            self.parts.ring.wake_at(deadline);
+            self.parts.ring.submit().map_err(Error::Ring)?;
+        }
         self.parts.mailbox.doorbell().park();
         if self.has_work() {
             self.parts.mailbox.doorbell().unpark();
             return Ok(());
         }
         self.parts.counters.parks_total.add(1);
-        self.set_timer(deadline);
         let result = self.woken().await;
         self.parts.mailbox.doorbell().unpark();
         self.parts.counters.wakes_total.add(1);
         result
     }
 
-    /// Makes the one timer due no later than `deadline`. One that is due earlier only causes a turn too many.
-    fn set_timer(&mut self, deadline: Option<Moment>) {
-        let Some(deadline) = deadline else { return };
-        if self.timer.as_ref().is_none_or(|(due, _)| deadline < *due) {
-            let wait = deadline.since(Moment::now());
-            self.timer = Some((deadline, Timer::new(wait)));
-        }
-    }
-
-    /// Waits for the doorbell, the flag or the timer.
+    /// Waits for the doorbell or for the flag.
     async fn woken(&mut self) -> Result<(), Error> {
-        let Driver { parts, doorbell, doorbell_wait, timer, .. } = self;
+        let Driver { parts, doorbell, doorbell_wait, .. } = self;
         poll_fn(|context| {
             parts.notify.wake_with(context.waker());
             if parts.notify.is_raised() {
-                return Poll::Ready(Ok(()));
-            }
-            if let Some((_, due)) = timer
-                && Pin::new(due).poll(context).is_ready()
-            {
-                *timer = None;
                 return Poll::Ready(Ok(()));
             }
             doorbell.poll_readable(context, doorbell_wait).map_err(executor_error)

@@ -4,6 +4,8 @@
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
+use io_uring::types;
+
 use super::Token;
 use crate::limits::RING_OPERATIONS_MAX;
 use crate::memory::{AlignedBuffer, Slice};
@@ -80,13 +82,36 @@ impl Message {
 
 /// What the kernel is at, with all that it may touch.
 pub(super) enum Operation {
-    Accept { _listener: Rc<OwnedFd> },
-    ReceivePooled { _socket: Rc<OwnedFd> },
-    Receive { _socket: Rc<OwnedFd>, buffer: AlignedBuffer },
-    Send { _socket: Rc<OwnedFd>, message: Box<Message> },
-    Write { _file: Rc<OwnedFd>, gather: Gather },
-    Flush { _file: Rc<OwnedFd> },
-    Read { _file: Rc<OwnedFd>, buffer: AlignedBuffer, length: usize },
+    Accept {
+        _listener: Rc<OwnedFd>,
+    },
+    ReceivePooled {
+        _socket: Rc<OwnedFd>,
+    },
+    Receive {
+        _socket: Rc<OwnedFd>,
+        buffer: AlignedBuffer,
+    },
+    Send {
+        _socket: Rc<OwnedFd>,
+        message: Box<Message>,
+    },
+    Write {
+        _file: Rc<OwnedFd>,
+        gather: Gather,
+    },
+    Flush {
+        _file: Rc<OwnedFd>,
+    },
+    Read {
+        _file: Rc<OwnedFd>,
+        buffer: AlignedBuffer,
+        length: usize,
+    },
+    /// Wakes the shard; boxed, because the kernel is given the time's address.
+    Alarm {
+        _time: Box<types::Timespec>,
+    },
     Cancel,
 }
 

@@ -11,6 +11,7 @@ use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use super::operation::{Gather, Key, Message, Operation, Operations, raw};
 use super::provided::{GROUP, Provided};
 use super::{Completion, Doorbell, Error, NetworkEvent, StorageEvent, Token};
+use crate::clock::Moment;
 use crate::limits::{RING_COMPLETIONS, RING_SUBMISSIONS, SEND_SLICES_MAX, WRITE_SLICES_MAX};
 use crate::memory::{AlignedBuffer, Slab, Slice};
 
@@ -30,6 +31,9 @@ struct Parts {
     provided: Provided,
     /// Entries that the submission queue had no room for, in order.
     backlog: VecDeque<squeue::Entry>,
+    /// The earliest wake-up asked for, and those that it replaced and the kernel has not given back.
+    alarm: Option<(Moment, Key)>,
+    alarms: usize,
     _doorbell: Doorbell,
 }
 
@@ -50,7 +54,15 @@ impl Ring {
         uring.submitter().register_eventfd(doorbell.as_raw_fd()).map_err(Error::from_setup)?;
         let provided = Provided::new(&uring, pool)?;
         let (operations, backlog) = (Operations::new(), VecDeque::new());
-        let parts = Parts { uring, operations, provided, backlog, _doorbell: doorbell.clone() };
+        let parts = Parts {
+            uring,
+            operations,
+            provided,
+            backlog,
+            alarm: None,
+            alarms: 0,
+            _doorbell: doorbell.clone(),
+        };
         Ok(Ring { parts: ManuallyDrop::new(parts) })
     }
 
@@ -177,9 +189,34 @@ impl Ring {
         !waiting && parts.backlog.is_empty() && parts.uring.completion().is_empty()
     }
 
-    /// Operations that have not completed finally.
+    /// Wakes the shard no later than `deadline`; one wake-up too many may come.
+    ///
+    /// It is the ring's timeout and not the executor's timer, which would cost every parking of the shard 50 us or more.
+    pub fn wake_at(&mut self, deadline: Moment) {
+        let parts = &mut *self.parts;
+        if parts.alarm.is_some_and(|(at, _)| at <= deadline) {
+            return;
+        }
+        if let Some((_, key)) = parts.alarm.take() {
+            parts.cancel(key);
+        }
+        let nanoseconds = u32::try_from(deadline.0 % 1_000_000_000).expect("below a second");
+        let time = Box::new(types::Timespec::new().sec(deadline.0 / 1_000_000_000).nsec(nanoseconds));
+        let entry = opcode::Timeout::new(&raw const *time).flags(types::TimeoutFlags::ABS).build();
+        parts.alarms += 1;
+        let key = parts.start(Token(0), Operation::Alarm { _time: time }, entry);
+        parts.alarm = Some((deadline, key));
+    }
+
+    /// Whether a wake-up is still to come.
+    #[cfg(test)]
+    pub(super) fn is_wake_up_due(&self) -> bool {
+        self.parts.alarm.is_some()
+    }
+
+    /// Operations that have not completed finally, without wake-ups.
     pub fn in_flight(&self) -> usize {
-        self.parts.operations.len()
+        self.parts.operations.len() - self.parts.alarms
     }
 
     /// Buffers that the kernel can pick from for small receives.
@@ -289,6 +326,10 @@ impl Parts {
         }
         assert!(last, "only accepts and pooled receives complete more than once");
         let (token, operation) = self.operations.remove(key);
+        if matches!(operation, Operation::Alarm { .. }) {
+            self.alarms -= 1;
+            self.alarm.take_if(|(_, armed)| *armed == key);
+        }
         finished(token, operation, result)
     }
 
@@ -320,7 +361,7 @@ fn finished(token: Token, operation: Operation, result: io::Result<usize>) -> Op
             buffer.set_length(length);
             Completion::Storage(token, StorageEvent::Read { result, buffer })
         }
-        Operation::Cancel => return None,
+        Operation::Cancel | Operation::Alarm { .. } => return None,
         Operation::Accept { .. } | Operation::ReceivePooled { .. } => {
             unreachable!("operations that complete more than once are handled before")
         }
@@ -338,19 +379,22 @@ fn owned(descriptor: i32) -> OwnedFd {
 
 impl Drop for Ring {
     fn drop(&mut self) {
-        if self.in_flight() > 0 {
+        if self.parts.operations.len() > 0 {
             self.cancel_all();
         }
         let second = types::Timespec::new().sec(1);
         let mut farewells = 0;
-        while self.in_flight() > 0 && farewells < FAREWELLS_MAX {
+        while self.parts.operations.len() > 0 && farewells < FAREWELLS_MAX {
             let submitted = self.parts.submit(Some(&second));
-            let before = self.in_flight();
+            let before = self.parts.operations.len();
             while self.next_completion().is_some() {}
-            farewells += usize::from(submitted.is_err() || self.in_flight() == before);
+            farewells += usize::from(submitted.is_err() || self.parts.operations.len() == before);
         }
-        if self.in_flight() > 0 {
-            tracing::error!(operations = self.in_flight(), "operations do not end: their memory is given up");
+        if self.parts.operations.len() > 0 {
+            tracing::error!(
+                operations = self.parts.operations.len(),
+                "operations do not end: their memory is given up"
+            );
             return;
         }
         // SAFETY: dropped here and never used again; nothing is in flight, so no memory of it is in the kernel's hands.

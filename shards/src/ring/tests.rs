@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::clock::Moment;
 use crate::limits::{RECEIVE_POOL_BYTES_MAX, RING_SUBMISSIONS};
 use crate::memory::{Slab, Slice};
 
@@ -144,4 +145,24 @@ fn a_dropped_ring_ends_its_operations_first() {
     ring.submit().expect("the ring works");
     drop(ring);
     assert_eq!((Rc::strong_count(&socket), slab.bytes_lent()), (1, 0), "all resources came home");
+}
+
+#[test]
+fn a_wake_up_comes_in_its_time_and_an_earlier_one_replaces_it() {
+    let doorbell = Doorbell::new().expect("an eventfd");
+    let mut ring = Ring::new(&doorbell, Slab::new(RECEIVE_POOL_BYTES_MAX)).expect("io_uring works here");
+    let start = Moment::now();
+    ring.wake_at(start.after(Duration::from_secs(3600)));
+    ring.wake_at(start.after(Duration::from_millis(20)));
+    ring.wake_at(start.after(Duration::from_secs(60)));
+    doorbell.park();
+    ring.submit().expect("the ring works");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while Moment::now() < start.after(Duration::from_millis(20)) || ring.is_wake_up_due() {
+        ring.submit().expect("the ring works");
+        assert!(ring.next_completion().is_none(), "a wake-up has nobody waiting");
+        assert!(Instant::now() < deadline, "the wake-up comes");
+    }
+    assert_eq!(ring.in_flight(), 0, "what was replaced is gone, too");
+    assert!(rustix::io::read(&doorbell, &mut [0; 8]).is_ok(), "the doorbell was signalled");
 }
