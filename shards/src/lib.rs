@@ -8,13 +8,27 @@
 //! | [`memory`] | shard-local memory that a disk or a socket may read: aligned slabs, staging chunks, lent slices |
 //! | [`core`] | the synchronous heart: events in, effects out |
 //! | [`format`] | every byte we write |
+//! | [`clock`] | the monotonic clock, read once per turn |
+//! | [`ring`] | a shard's own io_uring: sockets and hot storage |
+//! | [`net`] | listeners, connections, frames in, answers out; the trait that a broker implements |
+//! | [`engine`] | the core plugged into the driver: effects carried out, answers handed back |
+//! | [`background`] | blocking file jobs beside the shards' threads |
+//! | [`driver`] | the one loop of a shard |
+//! | [`runtime`] | threads, pinning, start and stop |
 
 #![deny(unsafe_code)]
 
+pub mod background;
+pub mod clock;
 pub mod core;
+pub mod driver;
+pub mod engine;
 pub mod format;
 pub mod limits;
 pub mod memory;
+pub mod net;
+pub mod ring;
+pub mod runtime;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod types;

@@ -43,3 +43,74 @@ pub const VOUCH_AFTER_MS: i64 = 10;
 
 /// The largest single disk read: a batch of the largest size that a topic may allow, and its surroundings. Bytes.
 pub const READ_BYTES_MAX: usize = 64 << 20;
+
+/// Operations that one shard's ring may have with the kernel at once.
+/// A connection has a receive, a send, and cancellations of these and of the receive before; the others one of each.
+pub const RING_OPERATIONS_MAX: usize = 6 * CONNECTIONS_MAX + 2 * STORAGE_OPERATIONS_MAX + 2 * LISTENERS_MAX;
+
+/// Entries of a ring's submission queue. What does not fit waits in memory, bounded by [`RING_OPERATIONS_MAX`].
+pub const RING_SUBMISSIONS: u32 = 1024;
+
+/// Entries of a ring's completion queue. The kernel keeps what overflows and we fetch it; this makes that rare.
+pub const RING_COMPLETIONS: u32 = 8192;
+
+/// Disk operations that a shard's engine may have in flight.
+pub const STORAGE_OPERATIONS_MAX: usize = 4096;
+
+/// Connections of one shard. Beyond it a new socket is closed at once.
+pub const CONNECTIONS_MAX: usize = 16_384;
+
+/// Listening sockets of a process.
+pub const LISTENERS_MAX: usize = 64;
+
+/// Connections that wait in the kernel to be accepted, per listener.
+pub const LISTEN_BACKLOG: i32 = 1024;
+
+/// Messages that wait in a shard's mailbox.
+pub const MAILBOX_MESSAGES_MAX: usize = 1024;
+
+/// Shards of a process.
+pub const SHARDS_MAX: usize = 1024;
+
+/// One buffer of the pool from which small receives are served, in bytes.
+pub const RECEIVE_BUFFER_BYTES: usize = 16 * 1024;
+
+/// Buffers that the kernel holds ready for receives; a power of two, as the kernel wants it.
+pub const RECEIVE_BUFFERS: u16 = 128;
+
+/// All receive buffers of a shard, those with the kernel and those that requests still lie in, in bytes.
+pub const RECEIVE_POOL_BYTES_MAX: usize = 32 << 20;
+
+/// A frame of this size and more makes its connection receive into the frame's own memory. Bytes.
+pub const LARGE_FRAME_BYTES: usize = 32 * 1024;
+
+/// What a receive into a frame's own memory may take beyond the frame's end, in bytes: the start of the next frames,
+/// which is looked at in place and copied at most once.
+pub const RECEIVE_AHEAD_BYTES: usize = 64 * 1024;
+
+/// Received bytes that a connection holds unlooked-at before its receiving is stopped.
+pub const UNPARSED_BYTES_MAX: usize = 64 * 1024;
+
+/// Requests of one connection that may wait for their answers.
+pub const REQUESTS_PER_CONNECTION_MAX: usize = 1024;
+
+/// Bytes of answers that one connection may have queued before its requests are no longer looked at.
+pub const SEND_QUEUE_BYTES_MAX: usize = 4 << 20;
+
+/// Slices gathered into one send; the kernel takes at most 1024.
+pub const SEND_SLICES_MAX: usize = 256;
+
+/// Slices of one disk write; the kernel takes at most 1024.
+pub const WRITE_SLICES_MAX: usize = 1024;
+
+/// Completions handled in one turn before the engine and other tasks get theirs.
+pub const COMPLETIONS_PER_TURN_MAX: usize = 4096;
+
+const _: () = assert!(RING_OPERATIONS_MAX < u32::MAX as usize);
+const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two() && RECEIVE_BUFFER_BYTES.is_multiple_of(BLOCK_BYTES));
+const _: () = assert!(RECEIVE_POOL_BYTES_MAX >= 2 * RECEIVE_BUFFERS as usize * RECEIVE_BUFFER_BYTES);
+const _: () = assert!(SEND_SLICES_MAX <= 1024 && WRITE_SLICES_MAX <= 1024);
+const _: () = assert!(CONNECTIONS_MAX < u32::MAX as usize && SHARDS_MAX <= u16::MAX as usize);
+
+/// How long a shard waits before it tries again for memory that nobody reports as free, or for a refused accept.
+pub const RETRY_AFTER: std::time::Duration = std::time::Duration::from_millis(10);
