@@ -32,6 +32,12 @@ impl Moment {
     }
 }
 
+/// The time of day, in milliseconds since 1970; it may jump.
+pub fn wall_millis() -> i64 {
+    let time = clock_gettime(ClockId::Realtime);
+    time.tv_sec * 1000 + time.tv_nsec / 1_000_000
+}
+
 impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ns", self.0)

@@ -13,6 +13,7 @@
 //! | [`net`] | listeners, connections, frames in, answers out; the trait that a broker implements |
 //! | [`engine`] | the core plugged into the driver: effects carried out, answers handed back |
 //! | [`background`] | blocking file jobs beside the shards' threads |
+//! | [`directory`] | the real data directory, and the disk that recovery reads |
 //! | [`driver`] | the one loop of a shard |
 //! | [`runtime`] | threads, pinning, start and stop |
 
@@ -21,6 +22,7 @@
 pub mod background;
 pub mod clock;
 pub mod core;
+pub mod directory;
 pub mod driver;
 pub mod engine;
 pub mod format;

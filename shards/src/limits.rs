@@ -114,3 +114,6 @@ const _: () = assert!(CONNECTIONS_MAX < u32::MAX as usize && SHARDS_MAX <= u16::
 
 /// How long a shard waits before it tries again for memory that nobody reports as free, or for a refused accept.
 pub const RETRY_AFTER: std::time::Duration = std::time::Duration::from_millis(10);
+
+/// Segment files that a shard keeps open; the half used longest ago is closed beyond it.
+pub const SEGMENT_FILES_OPEN_MAX: usize = 1024;

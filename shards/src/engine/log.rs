@@ -1,0 +1,253 @@
+//! The logs of a shard as its services see them.
+//!
+//! A call hands its work over at once and in order; what it gives back is only waited for. An append that the core has no
+//! room for queues here, behind all that queued before it, and is tried again when there is room: nothing is dropped and
+//! nothing overtakes.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+
+use super::reply::{Promise, Reply};
+use crate::clock::wall_millis;
+use crate::core::effect::{Appended, Fetched, Millis};
+use crate::core::{Acks, AppendError, Config, Effect, FetchError, Shard as Core, Tag};
+use crate::runtime::Shard;
+use crate::types::{LeaderEpoch, Offset, PartitionId};
+
+/// A handle on the logs of the shard that the calling code runs on.
+#[derive(Clone)]
+pub struct Log {
+    inner: Rc<RefCell<Inner>>,
+    shard: Shard,
+}
+
+/// The core, and who waits for it.
+pub(super) struct Inner {
+    pub(super) core: Core,
+    pub(super) answers: Answers,
+}
+
+/// Who waits for what.
+#[derive(Default)]
+pub(super) struct Answers {
+    last_tag: u64,
+    appends: BTreeMap<Tag, Promise<Result<Appended, AppendError>>>,
+    fetches: BTreeMap<Tag, Promise<Result<Fetched, FetchError>>>,
+    watches: BTreeMap<Tag, Promise<()>>,
+    /// Appends that found no room, oldest first.
+    queued: VecDeque<Queued>,
+}
+
+struct Queued {
+    partition: PartitionId,
+    batch: Vec<u8>,
+    acks: Acks,
+    promise: Promise<Result<Appended, AppendError>>,
+}
+
+/// Where a log begins and ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offsets {
+    /// The first offset.
+    pub log_start: Offset,
+    /// The offset behind the last durable record.
+    pub high_watermark: Offset,
+    /// The offset that the next record gets.
+    pub end: Offset,
+    /// The epoch of the log's first batch, if it has one.
+    pub first_epoch: Option<LeaderEpoch>,
+}
+
+/// A wait for data that ends when it is dropped.
+pub struct Watch {
+    inner: Rc<RefCell<Inner>>,
+    partition: PartitionId,
+    tag: Tag,
+    /// Answers when the record is visible or the log is gone.
+    pub reply: Reply<()>,
+}
+
+impl Log {
+    pub(super) fn new(inner: Rc<RefCell<Inner>>, shard: Shard) -> Log {
+        Log { inner, shard }
+    }
+
+    /// The shard that this is.
+    pub fn shard(&self) -> &Shard {
+        &self.shard
+    }
+
+    /// Appends a batch as its producer sent it; the order of calls is the order of the log.
+    pub fn append(
+        &self,
+        partition: PartitionId,
+        batch: &[u8],
+        acks: Acks,
+    ) -> Reply<Result<Appended, AppendError>> {
+        let mut inner = self.inner.borrow_mut();
+        let (promise, reply) = Reply::new();
+        if inner.answers.queued.is_empty() {
+            if let Some(promise) = inner.append(wall_millis(), partition, batch, acks, promise) {
+                inner.answers.queued.push_back(Queued { partition, batch: batch.to_vec(), acks, promise });
+            }
+        } else {
+            inner.answers.queued.push_back(Queued { partition, batch: batch.to_vec(), acks, promise });
+        }
+        self.shard.notify();
+        reply
+    }
+
+    /// Batches from `offset` on; see [`Core::fetch`].
+    pub fn fetch(
+        &self,
+        partition: PartitionId,
+        offset: Offset,
+        bytes_max: usize,
+    ) -> Reply<Result<Fetched, FetchError>> {
+        let mut inner = self.inner.borrow_mut();
+        let tag = inner.answers.tag();
+        match inner.core.fetch(partition, offset, bytes_max, tag) {
+            Ok(Some(fetched)) => Reply::ready(Ok(fetched)),
+            Err(error) => Reply::ready(Err(error)),
+            Ok(None) => {
+                let (promise, reply) = Reply::new();
+                inner.answers.fetches.insert(tag, promise);
+                self.shard.notify();
+                reply
+            }
+        }
+    }
+
+    /// Waits for a record at `offset` to become visible; `None` if it is, or the shard has no such log.
+    pub fn watch(&self, partition: PartitionId, offset: Offset) -> Option<Watch> {
+        let mut inner = self.inner.borrow_mut();
+        let tag = inner.answers.tag();
+        if !inner.core.watch(partition, offset, tag) {
+            return None;
+        }
+        let (promise, reply) = Reply::new();
+        inner.answers.watches.insert(tag, promise);
+        Some(Watch { inner: Rc::clone(&self.inner), partition, tag, reply })
+    }
+
+    /// Where a log begins and ends.
+    pub fn offsets(&self, partition: PartitionId) -> Option<Offsets> {
+        let inner = self.inner.borrow();
+        inner.core.partition(partition).map(|p| Offsets {
+            log_start: p.log_start,
+            high_watermark: p.high_watermark,
+            end: p.end,
+            first_epoch: p.epochs.first().map(|(epoch, _)| *epoch),
+        })
+    }
+
+    /// What `look` sees of a log, if the shard has it.
+    pub fn with_partition<T>(
+        &self,
+        partition: PartitionId,
+        look: impl FnOnce(&crate::core::partition::Partition) -> T,
+    ) -> Option<T> {
+        self.inner.borrow().core.partition(partition).map(look)
+    }
+
+    /// Takes charge of a new log; see [`Core::create_partition`].
+    pub fn create_partition(&self, partition: PartitionId, epoch: LeaderEpoch, config: Config) {
+        self.inner.borrow_mut().core.create_partition(partition, epoch, config);
+        self.shard.notify();
+    }
+
+    /// Lets go of a deleted log; see [`Core::delete_partition`].
+    pub fn delete_partition(&self, partition: PartitionId) {
+        self.inner.borrow_mut().core.delete_partition(partition);
+        self.shard.notify();
+    }
+
+    /// Whether the shard has the log.
+    pub fn has_partition(&self, partition: PartitionId) -> bool {
+        self.inner.borrow().core.partition(partition).is_some()
+    }
+
+    /// Why the shard takes no appends, if it does not.
+    pub fn stopped(&self) -> Option<String> {
+        self.inner.borrow().core.stopped().map(|reason| reason.to_string())
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let mut inner = self.inner.borrow_mut();
+        if inner.answers.watches.remove(&self.tag).is_some() {
+            inner.core.unwatch(self.partition, self.tag);
+        }
+    }
+}
+
+impl Answers {
+    fn tag(&mut self) -> Tag {
+        self.last_tag += 1;
+        Tag(self.last_tag)
+    }
+}
+
+impl Inner {
+    /// Hands an append to the core. Gives the promise back if there is no room.
+    fn append(
+        &mut self,
+        now: Millis,
+        partition: PartitionId,
+        batch: &[u8],
+        acks: Acks,
+        promise: Promise<Result<Appended, AppendError>>,
+    ) -> Option<Promise<Result<Appended, AppendError>>> {
+        let tag = self.answers.tag();
+        match self.core.append(now, partition, batch, acks, tag) {
+            Ok(()) => {
+                self.answers.appends.insert(tag, promise);
+                None
+            }
+            Err(AppendError::Busy) => Some(promise),
+            Err(error) => {
+                promise.answer(Err(error));
+                None
+            }
+        }
+    }
+
+    /// Tries queued appends again, in order, until one finds no room.
+    pub(super) fn retry_appends(&mut self, now: Millis) {
+        while let Some(Queued { partition, batch, acks, promise }) = self.answers.queued.pop_front() {
+            if let Some(promise) = self.append(now, partition, &batch, acks, promise) {
+                self.answers.queued.push_front(Queued { partition, batch, acks, promise });
+                return;
+            }
+        }
+    }
+
+    /// Answers whoever waits for this.
+    pub(super) fn hand_back(&mut self, effect: Effect, shard: &Shard) {
+        match effect {
+            Effect::Appended { tag, result } => {
+                if let Some(promise) = self.answers.appends.remove(&tag) {
+                    promise.answer(result);
+                }
+            }
+            Effect::Fetched { tag, result } => {
+                if let Some(promise) = self.answers.fetches.remove(&tag) {
+                    promise.answer(result);
+                }
+            }
+            Effect::Advanced { tag } => {
+                if let Some(promise) = self.answers.watches.remove(&tag) {
+                    promise.answer(());
+                }
+            }
+            // Queued appends are tried again each turn, and whatever makes room makes a turn.
+            Effect::Room | Effect::RecordsDeleted { .. } => {}
+            Effect::Stopped { reason } => {
+                tracing::error!(shard = %shard.index(), %reason, "the shard takes no more appends; reads go on");
+            }
+            other => unreachable!("{other:?} is an operation"),
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! The synchronous core plugged into the driver: its effects are carried out on the ring and beside it, its answers are
+//! handed to whoever asked.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`log`] | [`Log`]: the shard's logs as services see them: append, fetch, wait |
+//! | [`storage`] | [`Storage`]: carries out what the core asks for; the driver's engine |
+//! | `files` | the open segment files, a bounded number of them |
+//! | [`reply`] | answers that tasks of the same thread wait for |
+//!
+//! Both sides share one cell, borrowed for the length of a call and never across a wait.
+
+mod files;
+pub mod log;
+pub mod reply;
+pub mod storage;
+
+pub use log::{Log, Offsets};
+pub use reply::Reply;
+pub use storage::{Storage, StorageSettings};

@@ -1,0 +1,351 @@
+//! Carries out what the core asks for: journal and segment operations on the shard's ring, everything rare on its pool
+//! thread. The driver's [`Engine`].
+//!
+//! Each turn the core is turned once, and what it asked for goes out before the network's answers do. An operation that the
+//! ring has no room for, or whose file is still being opened, waits here in order; the core does not notice.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use super::files::{Files, Use};
+use super::log::{Answers, Inner};
+use crate::background;
+use crate::clock::{Moment, wall_millis};
+use crate::core::effect::{Completion, SegmentFile};
+use crate::core::recovery::{Disk, DiskError};
+use crate::core::{Effect, Operation, OperationError, Shard as Core};
+use crate::directory::{Layout, RealDisk};
+use crate::driver::{Context, Engine};
+use crate::memory::Slab;
+use crate::ring::StorageEvent;
+use crate::runtime::Shard;
+use crate::types::{PartitionId, ShardIndex};
+
+/// How often a shard looks after itself with nobody asking: producers that expired, a quiet journal.
+const TICK_NANOSECONDS: u64 = 10_000_000;
+
+/// Between two looks for expired producers, in ticks.
+const TICKS_PER_EXPIRY: u64 = 60_000;
+
+/// What the storage of one shard stands on.
+pub struct StorageSettings {
+    /// The data directory.
+    pub layout: Layout,
+    /// The shard's manifest, which checkpoints replace.
+    pub manifest: String,
+    /// The journal, open for direct writes.
+    pub journal: OwnedFd,
+}
+
+/// The engine of one shard.
+pub struct Storage {
+    inner: Rc<RefCell<Inner>>,
+    shard: Shard,
+    settings: StorageSettings,
+    journal: Rc<OwnedFd>,
+    files: Rc<RefCell<Files>>,
+    /// Operations that the ring had no room for, or whose file has just been opened.
+    waiting: Rc<RefCell<VecDeque<Effect>>>,
+    /// Ends of operations that did not run on the ring.
+    ended: Rc<RefCell<Vec<Completion>>>,
+    /// What is known of the operations on the ring.
+    in_flight: BTreeMap<u64, InFlight>,
+    removals: Vec<PartitionId>,
+    next_tick: Moment,
+    ticks: u64,
+    stopping: bool,
+}
+
+#[derive(Clone, Copy)]
+struct InFlight {
+    bytes: usize,
+    partition: Option<PartitionId>,
+}
+
+impl Storage {
+    /// The storage of `shard` around its core, and the logs as services see them.
+    pub fn new(
+        shard: &Shard,
+        core: Core,
+        settings: StorageSettings,
+    ) -> std::io::Result<(super::Log, Storage)> {
+        let inner = Rc::new(RefCell::new(Inner { core, answers: Answers::default() }));
+        let log = super::Log::new(Rc::clone(&inner), shard.clone());
+        let journal = Rc::new(settings.journal.try_clone()?);
+        let storage = Storage {
+            inner,
+            shard: shard.clone(),
+            settings,
+            journal,
+            files: Rc::default(),
+            waiting: Rc::default(),
+            ended: Rc::default(),
+            in_flight: BTreeMap::new(),
+            removals: Vec::new(),
+            next_tick: Moment::default(),
+            ticks: 0,
+            stopping: false,
+        };
+        Ok((log, storage))
+    }
+
+    fn take_ended(&mut self) {
+        let ended = std::mem::take(&mut *self.ended.borrow_mut());
+        let mut inner = self.inner.borrow_mut();
+        for completion in ended {
+            inner.core.complete(completion);
+        }
+    }
+
+    /// Hands answers back and sorts the rest by who carries it out.
+    fn take_effects(&mut self) {
+        let effects = self.inner.borrow_mut().core.take_effects();
+        for effect in effects {
+            match effect {
+                Effect::WriteJournal { .. }
+                | Effect::FlushJournal { .. }
+                | Effect::WriteSegment { .. }
+                | Effect::FlushSegment { .. }
+                | Effect::ReadSegment { .. } => self.waiting.borrow_mut().push_back(effect),
+                Effect::GrowJournal { .. }
+                | Effect::CreateSegment { .. }
+                | Effect::FlushDirectory { .. }
+                | Effect::TrimSegment { .. }
+                | Effect::CommitManifest { .. } => self.run_beside(effect),
+                Effect::RemovePartition { partition } => self.removals.push(partition),
+                answer => self.inner.borrow_mut().hand_back(answer, &self.shard),
+            }
+        }
+    }
+
+    /// Puts waiting operations on the ring while it has room.
+    fn submit(&mut self, context: &mut Context<'_>) {
+        while context.room() > 0 {
+            let Some(effect) = self.waiting.borrow_mut().pop_front() else { return };
+            self.start(effect, context);
+        }
+    }
+
+    fn start(&mut self, effect: Effect, context: &mut Context<'_>) {
+        match effect {
+            Effect::WriteJournal { operation, position, bytes, durable } => {
+                self.note(operation, bytes.len(), None);
+                context.write(operation.0, &self.journal, position, vec![bytes], durable);
+            }
+            Effect::FlushJournal { operation } => {
+                self.note(operation, 0, None);
+                context.flush(operation.0, &self.journal);
+            }
+            Effect::WriteSegment { file, .. }
+            | Effect::FlushSegment { file, .. }
+            | Effect::ReadSegment { file, .. } => {
+                let found = self.files.borrow_mut().use_for(file, effect);
+                match found {
+                    Use::Now(descriptor, effect) => self.start_on(&descriptor, effect, context),
+                    Use::Later => {}
+                    Use::Open => self.open(file),
+                }
+            }
+            other => unreachable!("{other:?} does not run on the ring"),
+        }
+    }
+
+    fn start_on(&mut self, descriptor: &Rc<OwnedFd>, effect: Effect, context: &mut Context<'_>) {
+        match effect {
+            Effect::WriteSegment { operation, file, position, bytes } => {
+                self.note(operation, bytes.len(), Some(file.partition));
+                context.write(operation.0, descriptor, position, vec![bytes], false);
+            }
+            Effect::FlushSegment { operation, file } => {
+                self.note(operation, 0, Some(file.partition));
+                context.flush(operation.0, descriptor);
+            }
+            Effect::ReadSegment { operation, file, position, buffer } => {
+                self.note(operation, 0, Some(file.partition));
+                context.read(operation.0, descriptor, position, buffer);
+            }
+            other => unreachable!("{other:?} needs no segment file"),
+        }
+    }
+
+    fn note(&mut self, operation: Operation, bytes: usize, partition: Option<PartitionId>) {
+        self.in_flight.insert(operation.0, InFlight { bytes, partition });
+    }
+
+    /// Opens a segment file, then lets go on what waits for it.
+    fn open(&mut self, segment: SegmentFile) {
+        let layout = self.settings.layout.clone();
+        let (files, waiting) = (Rc::clone(&self.files), Rc::clone(&self.waiting));
+        let (ended, shard) = (Rc::clone(&self.ended), self.shard.clone());
+        background::run(
+            &self.shard,
+            move || RealDisk::open_segment(&layout, segment),
+            move |opened| {
+                match opened {
+                    Ok(file) => waiting.borrow_mut().extend(files.borrow_mut().opened(segment, file)),
+                    Err(error) => {
+                        tracing::error!(%error, "a segment file cannot be opened");
+                        let failed = files.borrow_mut().not_opened(segment);
+                        ended.borrow_mut().extend(failed.into_iter().filter_map(|e| not_started(e, &error)));
+                    }
+                }
+                shard.notify();
+            },
+        );
+    }
+
+    /// Carries out a rare operation on the pool thread.
+    fn run_beside(&mut self, effect: Effect) {
+        let (layout, manifest) = (self.settings.layout.clone(), self.settings.manifest.clone());
+        let (ended, shard, index) = (Rc::clone(&self.ended), self.shard.clone(), self.shard.index());
+        let (operation, job) = beside(effect, index, manifest);
+        background::run(
+            &self.shard,
+            move || job(&mut RealDisk::new(layout, None)),
+            move |result| {
+                let result = result.map_err(|error| {
+                    tracing::error!(%error, "a file operation failed");
+                    operation_error(&error)
+                });
+                ended.borrow_mut().push(Completion { operation, result, buffer: None });
+                shard.notify();
+            },
+        );
+    }
+
+    /// Removes the files of deleted logs that nothing is under way on.
+    fn remove_files(&mut self) {
+        let busy = |id: &PartitionId| self.in_flight.values().any(|op| op.partition == Some(*id));
+        let due: Vec<_> = self.removals.extract_if(.., |id| !busy(id)).collect();
+        for partition in due {
+            self.files.borrow_mut().close(partition);
+            let layout = self.settings.layout.clone();
+            background::run(
+                &self.shard,
+                move || RealDisk::new(layout, None).remove_partition(partition),
+                move |result| {
+                    if let Err(error) = result {
+                        tracing::error!(%error, "a deleted log's files cannot be removed; the next start tries again");
+                    }
+                },
+            );
+        }
+    }
+}
+
+impl Engine for Storage {
+    fn turn(&mut self, context: &mut Context<'_>) {
+        self.take_ended();
+        let now = wall_millis();
+        if context.now() >= self.next_tick {
+            self.next_tick = Moment(context.now().0 + TICK_NANOSECONDS);
+            self.ticks += 1;
+            if self.ticks.is_multiple_of(TICKS_PER_EXPIRY) {
+                self.inner.borrow_mut().core.expire_producers(now);
+            }
+        }
+        if self.stopping && !self.inner.borrow().core.is_settled() {
+            self.inner.borrow_mut().core.request_checkpoint();
+        }
+        self.inner.borrow_mut().retry_appends(now);
+        self.inner.borrow_mut().core.turn(now);
+        self.take_effects();
+        self.submit(context);
+        if !self.removals.is_empty() {
+            self.remove_files();
+        }
+    }
+
+    fn completed(&mut self, tag: u64, event: StorageEvent, _context: &mut Context<'_>) {
+        let known = self.in_flight.remove(&tag).expect("an operation of the ring ends once");
+        let (result, buffer) = match event {
+            StorageEvent::Written { result, slices } => {
+                drop(slices);
+                let result = result.map_err(|error| os_error(&error));
+                (
+                    result.and_then(
+                        |bytes| if bytes == known.bytes { Ok(()) } else { Err(OperationError::Short) },
+                    ),
+                    None,
+                )
+            }
+            StorageEvent::Flushed { result } => (result.map_err(|error| os_error(&error)), None),
+            StorageEvent::Read { result, mut buffer } => match result {
+                Ok(bytes) => {
+                    buffer.set_length(bytes);
+                    (Ok(()), Some(buffer))
+                }
+                Err(error) => (Err(os_error(&error)), Some(buffer)),
+            },
+        };
+        self.inner.borrow_mut().core.complete(Completion { operation: Operation(tag), result, buffer });
+    }
+
+    fn next_deadline(&self) -> Option<Moment> {
+        let inner = self.inner.borrow();
+        let is_quiet = inner.core.journal().is_idle() && !inner.core.journal().last_is_unvouched();
+        (!is_quiet || self.stopping).then_some(self.next_tick)
+    }
+
+    fn stop(&mut self, _context: &mut Context<'_>) {
+        self.stopping = true;
+    }
+
+    fn is_stopped(&self) -> bool {
+        let inner = self.inner.borrow();
+        self.stopping
+            && (inner.core.is_settled() || inner.core.stopped().is_some())
+            && self.in_flight.is_empty()
+    }
+}
+
+type Job = Box<dyn FnOnce(&mut RealDisk) -> Result<(), DiskError> + Send>;
+
+fn beside(effect: Effect, shard: ShardIndex, manifest: String) -> (Operation, Job) {
+    match effect {
+        Effect::GrowJournal { operation, bytes } => {
+            (operation, Box::new(move |disk| disk.grow_journal(shard, bytes)))
+        }
+        Effect::CreateSegment { operation, file } => {
+            (operation, Box::new(move |disk| disk.create_segment(file)))
+        }
+        Effect::FlushDirectory { operation, file } => {
+            (operation, Box::new(move |disk| disk.flush_segment_directory(file)))
+        }
+        Effect::TrimSegment { operation, file, length } => {
+            (operation, Box::new(move |disk| disk.trim_segment(file, length)))
+        }
+        Effect::CommitManifest { operation, manifest: content } => {
+            (operation, Box::new(move |disk| disk.replace_manifest(&manifest, &content.encode())))
+        }
+        other => unreachable!("{other:?} runs on the ring"),
+    }
+}
+
+/// The end of an operation that was never started because its file could not be opened.
+fn not_started(effect: Effect, error: &DiskError) -> Option<Completion> {
+    let (operation, buffer) = match effect {
+        Effect::WriteSegment { operation, .. } | Effect::FlushSegment { operation, .. } => (operation, None),
+        Effect::ReadSegment { operation, buffer, .. } => (operation, Some(buffer)),
+        _ => return None,
+    };
+    Some(Completion { operation, result: Err(operation_error(error)), buffer })
+}
+
+fn operation_error(error: &DiskError) -> OperationError {
+    match error {
+        DiskError::Io { source, .. } => os_error(source),
+        DiskError::Died => OperationError::Os(0),
+    }
+}
+
+fn os_error(error: &std::io::Error) -> OperationError {
+    OperationError::Os(error.raw_os_error().unwrap_or(0))
+}
+
+/// A slab of its own for a shard's log: what requests lie in must not starve what the disk needs.
+pub fn slab(bytes_max: usize) -> Slab {
+    Slab::new(bytes_max)
+}
