@@ -1,3 +1,7 @@
-//! The `corelane` program.
+//! The `corelane` program: everything it does is in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    corelane::cli::main(std::env::args_os())
+}

@@ -53,6 +53,10 @@ number! {
     Timestamp(i64)
 }
 number! {
+    /// A place in a segment file, in bytes from its start. Kafka's limit on a segment's size, 2^31-1, fits.
+    Position(u32)
+}
+number! {
     /// The number of a journal group within a shard, dense, from 1. 0 stands for "before the first".
     JournalSequence(u64)
 }

@@ -2,3 +2,5 @@
 
 pub mod batch;
 pub mod crc;
+pub mod envelope;
+pub mod index;

@@ -1,0 +1,72 @@
+//! What can be typed after `corelane`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::cli::flags::Flags;
+
+/// A Kafka-compatible log broker: every ack flushed at the price of one flush per core.
+///
+/// Without a command it serves on 127.0.0.1:9092 with its data in ./corelane-data.
+#[derive(Debug, Parser)]
+#[command(name = "corelane", version)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the broker (what happens without a command)
+    Serve(ServeArguments),
+    /// About the settings
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    // The load generator's commands join here as `Perf(corelane_perf::Arguments)` once that crate has them.
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Print every key with its values and its default, as Markdown
+    Reference,
+}
+
+/// The command line's part of the settings.
+#[derive(Debug, Default, Args)]
+pub(crate) struct ServeArguments {
+    /// A TOML file of settings; flags override it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Any setting by its full name; may be given many times
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = assignment)]
+    pub(crate) assignments: Vec<(String, String)>,
+    #[command(flatten)]
+    pub(crate) flags: Flags,
+}
+
+fn assignment(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
+        _ => Err("expected KEY=VALUE, such as num.partitions=3".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn assignments_split_at_the_first_sign() {
+        assert_eq!(assignment("a.b = c=d"), Ok(("a.b".to_owned(), " c=d".to_owned())));
+        assert!(assignment("a.b").is_err());
+        assert!(assignment("=c").is_err());
+    }
+}
