@@ -1,7 +1,8 @@
 //! Connections of the admin listener, on the control thread's runtime.
 //!
-//! Bounds: so many connections (the next one waits in the kernel's queue), headers of so many bytes and fields, a time for the headers to
-//! arrive and one for the whole exchange. One request per connection: a probe needs no more, and so nobody can hold one.
+//! Bounds: so many connections (the next one waits in the kernel's queue), headers of so many bytes and
+//! fields, a time for the headers to arrive and one for the whole exchange. One request per connection: a
+//! probe needs no more, and so nobody can hold one.
 //!
 //! Cancellation: dropping the future of [`serve`] closes the listener and every connection.
 

@@ -42,7 +42,8 @@ pub enum Kind {
 /// All samples of one name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Family {
-    /// The metric's name: ASCII letters, digits and `_`, not beginning with a digit. A counter's ends in `_total`.
+    /// The metric's name: ASCII letters, digits and `_`, not beginning with a digit. A counter's ends in
+    /// `_total`.
     pub name: &'static str,
     /// One line for people.
     pub help: &'static str,

@@ -39,5 +39,5 @@ pub const CHANGE_ATTEMPTS_MAX: usize = 16;
 
 const _: () = assert!(VALUE_BYTES_MAX + KEY_BYTES_MAX < RECORD_PAYLOAD_BYTES_MAX);
 const _: () = assert!(RECORD_PAYLOAD_BYTES_MAX <= u32::MAX as usize);
-// A snapshot adds at most 16 bytes to an entry, and an empty key is refused: at worst 16 for 1.
+// The largest commit is remembered at least until the next one.
 const _: () = assert!(HISTORY_BYTES_MAX >= RECORD_PAYLOAD_BYTES_MAX);

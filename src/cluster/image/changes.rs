@@ -1,10 +1,12 @@
-//! Every change to the metadata, decided on an image and written as a transaction that commits only if what was decided upon still holds.
+//! Every change to the metadata, decided on an image and written as a transaction that commits only if what
+//! was decided upon still holds.
 //!
-//! Pure functions: identities are drawn by the caller. A transaction that meets another commit is refused by the store with a conflict,
-//! and the caller decides again on a newer image.
+//! Pure functions: identities are drawn by the caller. A transaction that meets another commit is refused by
+//! the store with a conflict, and the caller decides again on a newer image.
 //!
-//! A topic's life: created (durable before its first log opens) -> deleting (its name is free at once, its id is not forgotten) -> removed,
-//! after its files are gone. A crash between the last two leaves it deleting, and the next start goes on.
+//! A topic's life: created (durable before its first log opens) -> deleting (its name is free at once, its id
+//! is not forgotten) -> removed, after its files are gone. A crash between the last two leaves it deleting,
+//! and the next start goes on.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -100,7 +102,8 @@ impl MetadataImage {
         Ok(transaction.put(Key::Epoch.encode(), encode_epoch(LeaderEpoch(0))))
     }
 
-    /// Registers a broker that starts, and takes the epoch step of its start: the epoch that its logs append with from then on.
+    /// Registers a broker that starts, and takes the epoch step of its start: the epoch that its logs append
+    /// with from then on.
     pub fn start_broker(&self, broker: &Broker) -> Result<(Transaction, LeaderEpoch), ChangeRefused> {
         if !broker_fits(broker) {
             return Err(ChangeRefused::BrokerTooLarge);
@@ -128,8 +131,8 @@ impl MetadataImage {
         Ok((transaction, Arc::new(topic)))
     }
 
-    /// The first phase of a deletion: the topic loses its name and is marked. Its files may go once this is durable. `Ok(None)` when it is
-    /// marked already.
+    /// The first phase of a deletion: the topic loses its name and is marked. Its files may go once this is
+    /// durable. `Ok(None)` when it is marked already.
     pub fn begin_delete(&self, id: TopicId) -> Result<Option<Transaction>, ChangeRefused> {
         let topic = self.topic_by_id(id).ok_or(ChangeRefused::UnknownTopicId(id))?;
         if topic.state == TopicState::Deleting {
@@ -153,7 +156,8 @@ impl MetadataImage {
         Ok(self.expecting([Key::Topic(id)]).delete(Key::Topic(id).encode()))
     }
 
-    /// Everything that [`create_topic`](Self::create_topic) would refuse; also for a request that only asks for validation.
+    /// Everything that [`create_topic`](Self::create_topic) would refuse; also for a request that only asks
+    /// for validation.
     pub fn check_new_topic(&self, new: &NewTopic) -> Result<(), ChangeRefused> {
         validate_topic_name(&new.name)?;
         if new.name == CLUSTER_METADATA_TOPIC {

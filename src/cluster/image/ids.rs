@@ -39,8 +39,8 @@ pub fn is_reserved_topic_id(id: TopicId) -> bool {
     matches!(u128::from_be_bytes(id.0), 0 | 1)
 }
 
-/// An id for a new topic: a random UUID, not reserved, and not one whose text begins with a dash (which command-line tools would take
-/// for an option; Kafka avoids those too).
+/// An id for a new topic: a random UUID, not reserved, and not one whose text begins with a dash (which
+/// command-line tools would take for an option; Kafka avoids those too).
 pub fn random_topic_id() -> io::Result<TopicId> {
     random_uuid().map(TopicId)
 }

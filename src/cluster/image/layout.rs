@@ -1,7 +1,7 @@
 //! The bytes of the image's keys and values. The tables are in `docs/formats/metadata.md`.
 //!
-//! Every value begins with its version; a version or a key that this program does not know is an error and not skipped, because it may
-//! change the meaning of what is known.
+//! Every value begins with its version; a version or a key that this program does not know is an error and
+//! not skipped, because it may change the meaning of what is known.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,8 @@
-//! How images reach other threads: the newest one replaces the one before; nobody waits for a slow reader and nobody sees half of one.
+//! How images reach other threads: the newest one replaces the one before; nobody waits for a slow reader and
+//! nobody sees half of one.
 //!
-//! A subscription needs no runtime: a shard polls it between two requests, the control thread may await it. Dropping the future of
-//! [`ImageSubscription::reached`] loses nothing.
+//! A subscription needs no runtime: a shard polls it between two requests, the control thread may await it.
+//! Dropping the future of [`ImageSubscription::reached`] loses nothing.
 
 use std::sync::Arc;
 
@@ -42,7 +43,8 @@ impl ImagePublisher {
 }
 
 impl ImageSubscription {
-    /// The newest image. Keep the `Arc` for as long as one request needs it, so that it sees one state throughout.
+    /// The newest image. Keep the `Arc` for as long as one request needs it, so that it sees one state
+    /// throughout.
     pub fn latest(&self) -> Arc<MetadataImage> {
         Arc::clone(&self.receiver.borrow())
     }
@@ -54,7 +56,8 @@ impl ImageSubscription {
         image.has_changed().then(|| Arc::clone(&image))
     }
 
-    /// Waits for an image that includes the commit; `None` when there will be none, because the publisher is gone.
+    /// Waits for an image that includes the commit; `None` when there will be none, because the publisher is
+    /// gone.
     pub async fn reached(&mut self, revision: Revision) -> Option<Arc<MetadataImage>> {
         let image = self.receiver.wait_for(|image| image.revision() >= revision).await;
         image.ok().map(|image| Arc::clone(&image))

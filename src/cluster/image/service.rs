@@ -1,8 +1,9 @@
 //! A store together with its image: what the control thread keeps, and through which every change goes.
 //!
-//! [`Metadata::open`] gives two halves. The [`Follower`] turns committed changes into images and must be driven (as a task, or in a
-//! `select!`) for as long as the other half is used; [`Metadata`] commits changes and answers when the image includes them, so whoever made
-//! a change reads it back. When the follower ends, waiting changes end with [`ChangeError::Closed`].
+//! [`Metadata::open`] gives two halves. The [`Follower`] turns committed changes into images and must be
+//! driven (as a task, or in a `select!`) for as long as the other half is used; [`Metadata`] commits changes
+//! and answers when the image includes them, so whoever made a change reads it back. When the follower ends,
+//! waiting changes end with [`ChangeError::Closed`].
 //!
 //! Cancellation: a change whose future is dropped has happened or has not; the image tells.
 
@@ -78,8 +79,8 @@ impl<S: MetadataStore> Metadata<S> {
         self.images.clone()
     }
 
-    /// Makes one change: `decide` is called with the newest image, again each time that another commit came in between.
-    /// Answers when the change is durable and the image includes it.
+    /// Makes one change: `decide` is called with the newest image, again each time that another commit came
+    /// in between. Answers when the change is durable and the image includes it.
     pub async fn change<T>(
         &self,
         mut decide: impl FnMut(&MetadataImage) -> Result<(Transaction, T), ChangeRefused>,

@@ -1,7 +1,8 @@
-//! The metadata as of one commit. Immutable: an advance makes another image, which shares the topics and brokers that did not change.
+//! The metadata as of one commit. Immutable: an advance makes another image, which shares the topics and
+//! brokers that did not change.
 //!
-//! An advance costs time in proportion to the number of topics (the maps are copied, their contents are not), which suits metadata: it
-//! changes rarely and is looked up with every request.
+//! An advance costs time in proportion to the number of topics (the maps are copied, their contents are not),
+//! which suits metadata: it changes rarely and is looked up with every request.
 
 use std::{collections::BTreeMap, collections::HashMap, sync::Arc};
 
@@ -154,7 +155,8 @@ impl MetadataImage {
         Ok(())
     }
 
-    /// Names and live topics are one to one, and no topic was created at an epoch that the counter has not reached.
+    /// Names and live topics are one to one, and no topic was created at an epoch that the counter has not
+    /// reached.
     fn check(&self) -> Result<(), ImageError> {
         for (form, (id, _)) in &self.names {
             let topic = self.topics.get(id).filter(|(topic, _)| topic.state == TopicState::Live);

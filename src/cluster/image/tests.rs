@@ -1,4 +1,5 @@
-//! The image and its changes over the embedded store on real files: lives of topics, restarts, conflicts, readers on other threads.
+//! The image and its changes over the embedded store on real files: lives of topics, restarts, conflicts,
+//! readers on other threads.
 
 use std::{cell::Cell, collections::BTreeMap, fs, path::PathBuf, rc::Rc};
 

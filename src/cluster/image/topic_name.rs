@@ -54,8 +54,8 @@ pub fn is_internal_topic(name: &str) -> bool {
     INTERNAL_TOPICS.contains(&name)
 }
 
-/// Two names that differ only in '.' and '_' collide, because names of metrics do not tell these apart. Names collide if and only if this
-/// is the same for both.
+/// Two names that differ only in '.' and '_' collide, because names of metrics do not tell these apart. Names
+/// collide if and only if this is the same for both.
 pub(super) fn collision_form(name: &str) -> String {
     name.replace('.', "_")
 }

@@ -52,8 +52,8 @@ pub struct Topic {
     pub partitions: i32,
     /// Replicas of each partition.
     pub replication_factor: i16,
-    /// The broker-wide epoch counter when the topic was created. A batch of this topic carries this epoch, or that of the broker's start
-    /// if it is greater.
+    /// The broker-wide epoch counter when the topic was created. A batch of this topic carries this epoch, or
+    /// that of the broker's start if it is greater.
     pub epoch_base: LeaderEpoch,
     /// Settings that differ from the broker's, by Kafka's names.
     pub overrides: BTreeMap<String, String>,

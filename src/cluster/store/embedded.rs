@@ -1,19 +1,23 @@
-//! The metadata store of a single node: one directory, an append-only log of commits and snapshots of the state.
+//! The metadata store of a single node: one directory, an append-only log of commits and snapshots of the
+//! state.
 //!
-//! Runs on the control thread and blocks it: a commit is one write and one fdatasync, rare (a topic created, a broker started), and
-//! nothing on the data path waits for that thread. Opening reads one snapshot and the log behind it.
+//! Runs on the control thread and blocks it: a commit is one write and one fdatasync, rare (a topic created,
+//! a broker started), and nothing on the data path waits for that thread. Opening reads one snapshot and the
+//! log behind it.
 //!
 //! Durability, step by step:
 //! - a commit is one record, written and flushed before it is applied, shown to a watcher or answered;
-//! - behind it goes a *seal*, without a flush: if it is found later, a record before it that is not whole is damage and not a torn end.
-//!   The next record overwrites the seal, and then vouches in its place;
-//! - a new file is written under a temporary name, flushed, renamed, and its directory flushed; only then does anything rely on it;
-//! - a snapshot is followed by a new log. The snapshot before it and the logs behind that one stay until the next, as the way back
-//!   if the newer snapshot is damaged;
+//! - behind it goes a *seal*, without a flush: if it is found later, a record before it that is not whole is
+//!   damage and not a torn end. The next record overwrites the seal, and then vouches in its place;
+//! - a new file is written under a temporary name, flushed, renamed, and its directory flushed; only then
+//!   does anything rely on it;
+//! - a snapshot is followed by a new log. The snapshot before it and the logs behind that one stay until the
+//!   next, as the way back if the newer snapshot is damaged;
 //! - what recovery shows was perhaps never answered, so it is flushed, names included, before anyone sees it.
 //!
-//! A failed write or flush poisons the store: it goes on answering reads with what is committed, and commits nothing until the broker
-//! restarts. A flush is never tried again, because the kernel may have dropped what it could not write.
+//! A failed write or flush poisons the store: it goes on answering reads with what is committed, and commits
+//! nothing until the broker restarts. A flush is never tried again, because the kernel may have dropped what
+//! it could not write.
 //!
 //! Cancellation: the futures never wait, so there is no point at which one could be dropped half-way.
 
@@ -76,8 +80,8 @@ struct Log<File> {
 }
 
 impl<F: Files> EmbeddedStore<F> {
-    /// Opens what the directory holds, or begins an empty store in an empty directory. [`Error::Damaged`] says where the files are not
-    /// what was written to them; nothing is changed then.
+    /// Opens what the directory holds, or begins an empty store in an empty directory. [`Error::Damaged`]
+    /// says where the files are not what was written to them; nothing is changed then.
     pub fn open(files: F, options: Options) -> Result<EmbeddedStore<F>, Error> {
         let inventory = Inventory::take(&files)?;
         let recovered = recover(&files, &inventory)?;
@@ -98,8 +102,8 @@ impl<F: Files> EmbeddedStore<F> {
         Ok(EmbeddedStore { inner: RefCell::new(inner) })
     }
 
-    /// Flushes the last seal, so that damage to the last commit is told from a torn write even after a power cut. Not needed for
-    /// the durability of any commit.
+    /// Flushes the last seal, so that damage to the last commit is told from a torn write even after a power
+    /// cut. Not needed for the durability of any commit.
     pub fn close(self) -> Result<(), Error> {
         let Inner { files, log, poison, .. } = self.inner.into_inner();
         match poison {
@@ -137,7 +141,8 @@ impl<F: Files> Inner<F> {
         let payload = encode_operations(&transaction.operations);
         self.append(revision, &payload).map_err(|error| self.poison(error))?;
         self.memory.apply(revision, transaction.operations);
-        // The commit is durable, so it is answered with `Ok` even if what follows fails; then it is the last one.
+        // The commit is durable, so it is answered with `Ok` even if what follows fails; then it is the last
+        // one.
         if let Err(error) = self.after_commit() {
             self.poison(error);
         }
@@ -171,7 +176,8 @@ impl<F: Files> Inner<F> {
         Error::Poisoned { reason }
     }
 
-    /// Writes the whole state, begins a new log, and removes what neither this snapshot nor the one before it needs.
+    /// Writes the whole state, begins a new log, and removes what neither this snapshot nor the one before it
+    /// needs.
     fn snapshot(&mut self) -> Result<(), Error> {
         let revision = self.memory.revision();
         let bytes = encode_snapshot(revision, self.memory.state());

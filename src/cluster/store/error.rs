@@ -24,8 +24,8 @@ pub enum Error {
         /// The bound that would have been passed.
         bytes_max: usize,
     },
-    /// A write or a flush failed, now or earlier. The commit that met it may or may not be there after the next start, whole in
-    /// either case; the store commits nothing more until then.
+    /// A write or a flush failed, now or earlier. The commit that met it may or may not be there after the
+    /// next start, whole in either case; the store commits nothing more until then.
     #[error("the metadata store takes no more commits until the broker restarts: {reason}")]
     Poisoned {
         /// What failed first.

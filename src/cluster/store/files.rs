@@ -1,7 +1,9 @@
-//! The file operations that the embedded store uses, few enough to be replaced by a disk that fails and crashes in tests.
+//! The file operations that the embedded store uses, few enough to be replaced by a disk that fails and
+//! crashes in tests.
 //!
-//! Durability contract: nothing is durable before the matching flush returned. A file's bytes need `flush`, its length after
-//! `truncate` and its name need more: `flush_all` and `flush_directory`. A failed call says nothing about what reached the disk.
+//! Durability contract: nothing is durable before the matching flush returned. A file's bytes need `flush`,
+//! its length after `truncate` and its name need more: `flush_all` and `flush_directory`. A failed call says
+//! nothing about what reached the disk.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -51,7 +53,8 @@ pub struct DirectoryFiles {
 }
 
 impl DirectoryFiles {
-    /// Opens the directory, creating it (and making its own name durable) when it is not there. Its parent must exist.
+    /// Opens the directory, creating it (and making its own name durable) when it is not there. Its parent
+    /// must exist.
     pub fn open(path: &Path) -> io::Result<DirectoryFiles> {
         match fs::create_dir(path) {
             Ok(()) => {}

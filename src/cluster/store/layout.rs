@@ -6,8 +6,9 @@
 //! record                    { magic, kind, version, 0, length, crc, revision } payload, zeroes up to 8 bytes
 //! ```
 //!
-//! A record's checksum starts from its log's random salt, so that no value which a client chose can contain a record of this log.
-//! This module knows neither files nor which of them are current; it does not decide what a damaged byte means.
+//! A record's checksum starts from its log's random salt, so that no value which a client chose can contain a
+//! record of this log. This module knows neither files nor which of them are current; it does not decide what
+//! a damaged byte means.
 
 use std::collections::BTreeMap;
 
@@ -126,7 +127,8 @@ fn flaw<T>(offset: usize, reason: impl Into<String>) -> Result<T, Flaw> {
     Err(Flaw { offset, reason: reason.into() })
 }
 
-/// Checks a file's header and gives the body of `body_len` bytes (a log's is followed by records), or of all the rest.
+/// Checks a file's header and gives the body of `body_len` bytes (a log's is followed by records), or of all
+/// the rest.
 fn open_file(magic: [u8; 8], bytes: &Bytes, body_len: Option<usize>) -> Result<Bytes, Flaw> {
     let (Some(prefix), Some(crc)) = (bytes.first_chunk::<20>(), bytes.get(20..24)) else {
         return flaw(bytes.len(), "it ends within its header");
@@ -181,8 +183,8 @@ impl LogHeader {
 pub(super) enum RecordKind {
     /// One transaction.
     Commit,
-    /// Written without a flush after a commit was flushed: says that everything before it was durable. The next record
-    /// takes its place.
+    /// Written without a flush after a commit was flushed: says that everything before it was durable. The
+    /// next record takes its place.
     Seal,
 }
 

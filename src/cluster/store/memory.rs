@@ -1,7 +1,7 @@
 //! The store's state in memory: what is committed, what of it is recent, and who watches.
 //!
-//! Invariant: `apply` is called only with what is durable, once per revision and in order; so neither a reader nor a watcher ever
-//! sees a commit that a crash could take back.
+//! Invariant: `apply` is called only with what is durable, once per revision and in order; so neither a
+//! reader nor a watcher ever sees a commit that a crash could take back.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -18,7 +18,8 @@ use crate::cluster::limits::{
     RECORD_PAYLOAD_BYTES_MAX, STATE_BYTES_MAX, VALUE_BYTES_MAX, WATCHES_MAX,
 };
 
-/// What an entry takes in a snapshot beside its key and value; also what an operation takes at most in a record.
+/// What an entry takes in a snapshot beside its key and value; also what an operation takes at most in a
+/// record.
 const ENTRY_OVERHEAD_BYTES: usize = 16;
 
 #[derive(Debug)]

@@ -1,11 +1,14 @@
 //! From the files of the directory to the state they hold.
 //!
-//! What is trusted: the newest whole snapshot, then every record after it, which must follow one another without a gap over all logs.
-//! What is forgiven: at the very end of the last log, bytes that are no whole record and after which no record of this log is found: the
-//! write that a crash tore, which was never answered. Everything else that is not as written is [`Damage`]: reported with file and offset,
-//! nothing cut away. A seal behind the last commit (or the next commit in its place) is what tells damage there from a torn end.
+//! What is trusted: the newest whole snapshot, then every record after it, which must follow one another
+//! without a gap over all logs. What is forgiven: at the very end of the last log, bytes that are no whole
+//! record and after which no record of this log is found: the write that a crash tore, which was never
+//! answered. Everything else that is not as written is [`Damage`]: reported with file and offset, nothing cut
+//! away. A seal behind the last commit (or the next commit in its place) is what tells damage there from a
+//! torn end.
 //!
-//! Recovery only reads; what it finds to be cut is cut by the caller. It may be interrupted and started again.
+//! Recovery only reads; what it finds to be cut is cut by the caller. It may be interrupted and started
+//! again.
 
 use bytes::Bytes;
 use tracing::warn;
@@ -154,7 +157,8 @@ fn replay_log(
         }
     }
     let torn = scan.check_end()?;
-    // A log that another follows may end in the torn remains of a seal: the one that follows vouches for its commits.
+    // A log that another follows may end in the torn remains of a seal: the one that follows vouches for its
+    // commits.
     let complete = following.map_or(scan.next > memory.revision(), |following| following == scan.next);
     if !complete {
         return Err(scan.damage("it ends before the commits that a later file continues").into());

@@ -35,7 +35,8 @@ pub struct Entry {
 /// The entries under a prefix, in the order of their keys, as of one revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Range {
-    /// The commit that this reading includes, with all before it. A watch that is to continue it starts at `revision.next()`.
+    /// The commit that this reading includes, with all before it. A watch that is to continue it starts at
+    /// `revision.next()`.
     pub revision: Revision,
     /// Ascending by key.
     pub entries: Vec<Entry>,
@@ -85,7 +86,8 @@ impl Operation {
     }
 }
 
-/// Operations that take effect together or not at all, if all conditions hold. No key is changed twice in one.
+/// Operations that take effect together or not at all, if all conditions hold. No key is changed twice in
+/// one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Transaction {
     /// All of them must hold.

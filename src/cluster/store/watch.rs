@@ -1,4 +1,5 @@
-//! The ordered stream of committed changes, bounded: a watcher that falls behind is told so and reads the range again.
+//! The ordered stream of committed changes, bounded: a watcher that falls behind is told so and reads the
+//! range again.
 //!
 //! Cancellation safety: dropping the future of [`Watch::next`] loses nothing.
 
@@ -19,7 +20,8 @@ use crate::cluster::limits::WATCH_QUEUE_COMMITS;
 /// Why a watch yields nothing more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WatchEnd {
-    /// More commits waited than the queue holds. What was yielded so far is without gaps; what follows was not kept.
+    /// More commits waited than the queue holds. What was yielded so far is without gaps; what follows was
+    /// not kept.
     #[error("the watcher fell behind: read the range again and watch from its revision")]
     Lagged,
     /// The store is gone.

@@ -1,4 +1,5 @@
-//! What every metadata store must do. The suite is generic; it runs over real files and over the simulated disk.
+//! What every metadata store must do. The suite is generic; it runs over real files and over the simulated
+//! disk.
 
 use std::{fs, path::PathBuf};
 

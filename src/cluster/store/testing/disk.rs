@@ -1,5 +1,6 @@
-//! A disk for tests: every operation is counted, may be made to fail, and takes effect at once for whoever reads, but survives a crash
-//! only as far as it was flushed. What was not may be lost in any combination, and the last surviving write of a file may be torn.
+//! A disk for tests: every operation is counted, may be made to fail, and takes effect at once for whoever
+//! reads, but survives a crash only as far as it was flushed. What was not may be lost in any combination,
+//! and the last surviving write of a file may be torn.
 
 use std::{cell::RefCell, collections::BTreeMap, io, rc::Rc};
 
@@ -67,7 +68,8 @@ pub(super) enum Tear {
     Sectors(u64),
 }
 
-/// What survives a crash: a bit for each pending operation, over files first and names last, and the tear of one file's last survivor.
+/// What survives a crash: a bit for each pending operation, over files first and names last, and the tear of
+/// one file's last survivor.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Survivors {
     pub(super) kept: u64,
@@ -112,7 +114,8 @@ impl SimulatedFiles {
         u32::try_from(writes + disk.pending_names.len()).unwrap()
     }
 
-    /// The length and offset of the last write that `kept` lets survive, of the file that is written last: what can be torn.
+    /// The length and offset of the last write that `kept` lets survive, of the file that is written last:
+    /// what can be torn.
     pub(super) fn last_survivor(&self, kept: u64) -> Option<(usize, usize)> {
         let disk = self.0.borrow();
         let mut last = None;

@@ -1,5 +1,5 @@
-//! One file operation fails and all others work: the store says so, commits nothing more, touches the disk no more, and what it had
-//! acknowledged is there after a restart.
+//! One file operation fails and all others work: the store says so, commits nothing more, touches the disk no
+//! more, and what it had acknowledged is there after a restart.
 
 use super::{
     disk::{Fault, SimulatedFiles, Survivors, Tear},

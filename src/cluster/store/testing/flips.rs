@@ -1,7 +1,8 @@
-//! Every byte of every file is changed, one at a time: the start is refused with the file's name, or the state is exactly what it was.
+//! Every byte of every file is changed, one at a time: the start is refused with the file's name, or the
+//! state is exactly what it was.
 
 use super::{
-    disk::SimulatedFiles,
+    disk::{SimulatedFiles, Survivors, Tear},
     workload::{OPTIONS, models, now, observed, run, transaction},
 };
 use crate::cluster::store::{
@@ -13,7 +14,8 @@ use crate::cluster::store::{
     transaction::{Revision, Transaction},
 };
 
-/// Opens the store over each changed byte; how many were detected and how many were harmless, and checks both.
+/// Opens the store over each changed byte; how many were detected and how many were harmless, and checks
+/// both.
 fn flip_all(files: &SimulatedFiles, name: &str, expected_revision: u64) -> (u64, u64) {
     let states = models(expected_revision);
     let len = files.read(name, u64::MAX).unwrap().len();
@@ -97,7 +99,8 @@ fn damage_before_a_whole_record_is_not_cut_away() {
 
 #[test]
 fn a_value_that_imitates_a_record_is_not_taken_for_one() {
-    // A client knows the format, but not the salt: what it sends may stand in a torn record and must not make that look like damage.
+    // A client knows the format, but not the salt: what it sends may stand in a torn record and must not make
+    // that look like damage.
     let files = SimulatedFiles::new();
     let store = EmbeddedStore::open(files.clone(), OPTIONS).unwrap();
     let forged = crate::cluster::store::layout::encode_record(
@@ -119,5 +122,8 @@ fn a_value_that_imitates_a_record_is_not_taken_for_one() {
     files.truncate(&file, len as u64 - 100).unwrap();
     let store = EmbeddedStore::open(files.clone(), OPTIONS).unwrap();
     assert_eq!(observed(&store).0, Revision(0));
+    // The torn end was cut durably before anything could follow it: after a power cut, the log is its header.
+    let after_cut = files.crashed(Survivors { kept: 0, tear: Tear::Whole });
+    assert_eq!(after_cut.read(&name, u64::MAX).unwrap().len(), LOG_HEADER_BYTES);
     assert!(now(store.commit(transaction(1))).is_ok());
 }

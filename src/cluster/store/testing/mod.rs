@@ -1,4 +1,5 @@
-//! What the store is tested against: a disk that fails, stops and forgets, and the suites that run over it and over real files.
+//! What the store is tested against: a disk that fails, stops and forgets, and the suites that run over it
+//! and over real files.
 //!
 //! | module | what it holds |
 //! |---|---|

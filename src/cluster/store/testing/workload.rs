@@ -28,7 +28,8 @@ pub(super) fn now<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-/// The transaction of one revision: an overwritten key, a growing set, a removed key, and now and then a value of several sectors.
+/// The transaction of one revision: an overwritten key, a growing set, a removed key, and now and then a
+/// value of several sectors.
 pub(super) fn transaction(revision: u64) -> Transaction {
     let value = format!("value of {revision}");
     let large = vec![u8::try_from(revision).unwrap(); if revision.is_multiple_of(3) { 1300 } else { 40 }];
@@ -65,7 +66,8 @@ pub(super) fn observed<F: Files>(store: &EmbeddedStore<F>) -> (Revision, Model) 
     (range.revision, entries.map(|entry| (entry.key, (entry.value, entry.revision))).collect())
 }
 
-/// Opens the store and commits until revision `last` or until something fails; the last revision shown or acknowledged, and the failure.
+/// Opens the store and commits until revision `last` or until something fails; the last revision shown or
+/// acknowledged, and the failure.
 pub(super) fn run(files: &SimulatedFiles, last: u64) -> (u64, Option<Error>) {
     let store = match EmbeddedStore::open(files.clone(), OPTIONS) {
         Ok(store) => store,
