@@ -1,0 +1,228 @@
+//! The APIs' view of the logs, wherever they are: at home a direct call, on another shard a hop.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use corelane_shards::clock::{self, Moment};
+use corelane_shards::core::effect::Millis;
+use corelane_shards::engine::{Log, Reply, Watch};
+use corelane_shards::memory::Slice;
+use corelane_shards::net::ListenerIndex;
+use corelane_shards::types::{LeaderEpoch, Offset, PartitionId, ProducerId, Timestamp, TopicId};
+
+use super::control::Control;
+use super::placement::owner;
+use super::service::ClosedLog;
+use crate::api::engine::{
+    Acks, AppendError, Appended, Batch, Engine, EpochEnd, FetchError, Fetched, Offsets, Position, TimestampOffset,
+};
+use crate::api::{Context, Identity};
+use crate::cluster::image::{ChangeError, ImageSubscription, MetadataImage, NewTopic, Topic, random_topic_id};
+use crate::config::Settings;
+
+/// What every shard's engine knows alike.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) images: ImageSubscription,
+    pub(super) control: Control,
+    /// The epoch of this start.
+    pub(super) epoch: LeaderEpoch,
+    pub(super) settings: Arc<Settings>,
+}
+
+/// The engine of the APIs on one shard.
+pub(super) struct BrokerEngine {
+    log: Log,
+    shared: Shared,
+    /// Without staging memory that outlives the process, acks=1 has to wait for the flush.
+    is_staged: bool,
+    producer_ids: std::cell::Cell<i64>,
+    closed: ClosedLog,
+}
+
+/// Bits of a producer id below the start's epoch: ten for the shard, the rest counts.
+const PRODUCER_SHARD_SHIFT: u32 = 22;
+const PRODUCER_EPOCH_SHIFT: u32 = 32;
+
+impl BrokerEngine {
+    /// The engine over a shard's logs.
+    pub(super) fn new(log: Log, shared: Shared, is_staged: bool) -> BrokerEngine {
+        BrokerEngine { log, shared, is_staged, producer_ids: std::cell::Cell::new(0), closed: ClosedLog::default() }
+    }
+
+    /// The time of the shard's turn.
+    pub(super) fn moment(&self) -> Moment {
+        self.log.shard().now()
+    }
+
+    /// Runs a request that has to wait.
+    pub(super) fn spawn(&self, future: Pin<Box<dyn Future<Output = ()>>>) {
+        self.log.shard().spawn_local(future);
+    }
+
+    /// Where closed connections are told of.
+    pub(super) fn closed_log(&self) -> &ClosedLog {
+        &self.closed
+    }
+
+    /// The cluster's id, as clients are told it.
+    pub(super) fn cluster_id(&self) -> String {
+        self.shared.images.latest().cluster_id().map(|id| id.to_string()).unwrap_or_default()
+    }
+
+    /// What a request of this listener is served within.
+    pub(super) fn context<'a>(&'a self, cluster_id: &'a str, listener: ListenerIndex) -> Context<'a> {
+        let settings = &*self.shared.settings;
+        let at = usize::from(listener.0).min(settings.listeners.len() - 1);
+        Context {
+            identity: Identity { cluster_id, node_id: Some(settings.node_id) },
+            listener: &settings.listeners[at].name,
+            settings,
+        }
+    }
+
+    fn is_home(&self, partition: PartitionId) -> bool {
+        owner(partition, self.log.shard().count()) == self.log.shard().index()
+    }
+}
+
+impl Engine for BrokerEngine {
+    type Slice = Slice;
+
+    fn now(&self) -> Millis {
+        clock::wall_millis()
+    }
+
+    fn image(&self) -> Arc<MetadataImage> {
+        self.shared.images.latest()
+    }
+
+    fn start_epoch(&self) -> LeaderEpoch {
+        self.shared.epoch
+    }
+
+    fn start_append<'a>(
+        &'a self,
+        partition: PartitionId,
+        batch: Batch<'a>,
+        acks: Acks,
+    ) -> impl Future<Output = Result<Appended, AppendError>> + use<'a> {
+        let acks = if self.is_staged { acks } else { Acks::All };
+        self.log.append(partition, batch.bytes, acks)
+    }
+
+    fn start_fetch<'a>(
+        &'a self,
+        partition: PartitionId,
+        offset: Offset,
+        bytes_max: usize,
+    ) -> impl Future<Output = Result<Fetched<Slice>, FetchError>> + use<'a> {
+        let reply = self.log.fetch(partition, offset, bytes_max);
+        async move {
+            let fetched = reply.await?;
+            let corelane_shards::core::Fetched { batches, high_watermark, log_start } = fetched;
+            Ok(Fetched { batches, high_watermark, log_start })
+        }
+    }
+
+    async fn wait_for_data(&self, positions: &[Position], deadline: Millis) -> Vec<usize> {
+        let mut watches: BTreeMap<usize, Watch> = BTreeMap::new();
+        let mut visible = Vec::new();
+        for (at, position) in positions.iter().enumerate() {
+            match self.log.watch(position.partition, position.offset) {
+                Some(watch) => drop(watches.insert(at, watch)),
+                None => visible.push(at),
+            }
+        }
+        if !visible.is_empty() {
+            return visible;
+        }
+        let wait = Duration::from_millis(u64::try_from(deadline - self.now()).unwrap_or(0));
+        let mut alarm = self.log.alarm(self.moment().after(wait));
+        std::future::poll_fn(|context| {
+            let is_due = |watch: &mut Watch| Pin::new(&mut watch.reply).poll(context).is_ready();
+            let due: Vec<usize> = watches.iter_mut().filter_map(|(at, watch)| is_due(watch).then_some(*at)).collect();
+            let late = Pin::new(&mut alarm).poll(context).is_ready();
+            if due.is_empty() && !late { Poll::Pending } else { Poll::Ready(due) }
+        })
+        .await
+    }
+
+    async fn offsets(&self, partition: PartitionId) -> Result<Offsets, FetchError> {
+        let offsets = self.log.offsets(partition).ok_or(FetchError::UnknownPartition)?;
+        let corelane_shards::engine::Offsets { log_start, high_watermark, end, first_epoch } = offsets;
+        Ok(Offsets { log_start, high_watermark, end, first_epoch })
+    }
+
+    async fn offset_for_timestamp(
+        &self,
+        partition: PartitionId,
+        timestamp: Timestamp,
+    ) -> Result<Option<TimestampOffset>, FetchError> {
+        super::times::first_at_or_after(self, partition, timestamp).await
+    }
+
+    async fn max_timestamp_offset(&self, partition: PartitionId) -> Result<Option<TimestampOffset>, FetchError> {
+        super::times::latest(self, partition).await
+    }
+
+    async fn end_offset_for_epoch(&self, partition: PartitionId, epoch: LeaderEpoch) -> Result<EpochEnd, FetchError> {
+        let (epochs, end) = self
+            .log
+            .with_partition(partition, |p| (p.epochs.clone(), p.high_watermark))
+            .ok_or(FetchError::UnknownPartition)?;
+        Ok(end_of_epoch(&epochs, end, epoch))
+    }
+
+    fn new_topic_id(&self) -> std::io::Result<TopicId> {
+        random_topic_id()
+    }
+
+    async fn create_topic(&self, topic: NewTopic) -> Result<Arc<Topic>, ChangeError> {
+        self.shared.control.create_topic(topic).await
+    }
+
+    async fn delete_topic(&self, topic: TopicId) -> Result<(), ChangeError> {
+        self.shared.control.delete_topic(topic).await
+    }
+
+    /// Made of this start's epoch, the shard, and a count, so no other start or shard gives the same.
+    async fn new_producer_id(&self) -> Result<ProducerId, ChangeError> {
+        let count = self.producer_ids.get();
+        if count >> PRODUCER_SHARD_SHIFT != 0 {
+            return Err(ChangeError::Contended(0));
+        }
+        self.producer_ids.set(count + 1);
+        let epoch = i64::from(self.shared.epoch.get()) << PRODUCER_EPOCH_SHIFT;
+        let shard = i64::from(self.log.shard().index().get()) << PRODUCER_SHARD_SHIFT;
+        Ok(ProducerId(epoch | shard | count))
+    }
+}
+
+/// The greatest known epoch up to `epoch`, and where the one behind it begins; see `Engine::end_offset_for_epoch`.
+fn end_of_epoch(epochs: &[(LeaderEpoch, Offset)], end: Offset, epoch: LeaderEpoch) -> EpochEnd {
+    let behind = epochs.partition_point(|(known, _)| *known <= epoch);
+    let end = epochs.get(behind).map_or(end, |(_, start)| *start);
+    let epoch = behind.checked_sub(1).map_or(epoch, |at| epochs[at].0);
+    EpochEnd { epoch, end }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_ends_where_the_next_one_begins() {
+        let epochs = [(LeaderEpoch(3), Offset(0)), (LeaderEpoch(5), Offset(10))];
+        let found = |epoch| {
+            let EpochEnd { epoch, end } = end_of_epoch(&epochs, Offset(17), LeaderEpoch(epoch));
+            (epoch.get(), end.get())
+        };
+        assert_eq!([found(2), found(3), found(4), found(5), found(9)], [(2, 0), (3, 10), (3, 10), (5, 17), (5, 17)]);
+    }
+}

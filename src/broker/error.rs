@@ -1,0 +1,84 @@
+//! Why a broker cannot be started, or did not end well.
+
+use std::io;
+
+use corelane_shards::core::recovery;
+use corelane_shards::directory::OpenError;
+use corelane_shards::runtime;
+
+use crate::cluster::image::{ChangeError, MetadataError};
+use crate::cluster::store;
+use crate::errors::{Explained, Page};
+
+/// See each variant for what was kept.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An address is in use, before anything was opened.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: String,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Directory(#[from] OpenError),
+    /// The metadata store cannot be opened.
+    #[error("the metadata cannot be read: {0}")]
+    Store(#[from] store::Error),
+    /// The metadata cannot be understood.
+    #[error("the metadata cannot be read: {0}")]
+    Metadata(#[from] MetadataError),
+    /// The start could not be recorded in the metadata.
+    #[error("the metadata cannot be changed: {0}")]
+    Change(#[from] ChangeError),
+    /// The logs could not be recovered; nothing was changed that the next attempt needs.
+    #[error("the logs cannot be recovered: {0}")]
+    Recovery(#[from] recovery::Error),
+    /// The shards could not be started, or one failed.
+    #[error(transparent)]
+    Shards(#[from] runtime::Error),
+    /// Anything else that the system refused.
+    #[error("{what}: {source}")]
+    System {
+        /// What was being done.
+        what: &'static str,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A setting that this release does not carry out.
+    #[error("{0}")]
+    NotServed(&'static str),
+}
+
+impl Error {
+    /// Names what was being done when the system refused.
+    pub(super) fn system(what: &'static str) -> impl FnOnce(io::Error) -> Error {
+        move |source| Error::System { what, source }
+    }
+}
+
+impl Explained for Error {
+    fn page(&self) -> Page {
+        match self {
+            Error::Listen { .. } | Error::Shards(runtime::Error::Bind(_)) => Page::PortTaken,
+            Error::Directory(error) => page_of_directory(error),
+            Error::Shards(error) if error.to_string().contains("memlock") => Page::MemlockTooLow,
+            Error::Shards(error) if error.to_string().contains("io_uring") => Page::IoUringDisabled,
+            Error::Store(_) | Error::Metadata(_) | Error::Recovery(_) => Page::DirectoryDamaged,
+            Error::NotServed(_) => Page::BadValue,
+            Error::Change(_) | Error::Shards(_) | Error::System { .. } => Page::BrokerFailed,
+        }
+    }
+}
+
+fn page_of_directory(error: &OpenError) -> Page {
+    match error {
+        OpenError::Unwritable(_) => Page::DirectoryUnwritable,
+        OpenError::InMemory { .. } | OpenError::NoDirectIo { .. } => Page::DirectoryOnTmpfs,
+        OpenError::NotOurs { .. } | OpenError::Damaged { .. } => Page::NotADataDirectory,
+        OpenError::Locked { .. } => Page::DirectoryLocked,
+        OpenError::Newer { .. } => Page::DirectoryFormatNewer,
+    }
+}
