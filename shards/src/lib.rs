@@ -8,10 +8,12 @@
 //! | [`memory`] | shard-local memory that a disk or a socket may read: aligned slabs, staging chunks, lent slices |
 //! | [`core`] | the synchronous heart: events in, effects out |
 //! | [`format`] | every byte we write |
+//! | [`directory`] | the data directory on a real disk: paths, lock, blocking calls, staging files |
 
 #![deny(unsafe_code)]
 
 pub mod core;
+pub mod directory;
 pub mod format;
 pub mod limits;
 pub mod memory;

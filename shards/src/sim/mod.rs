@@ -13,7 +13,7 @@
 //! It cannot find: wrong use of the kernel (the ring, flags, alignment), memory ordering between threads, bugs of the file
 //! system, and stalls that time alone would show. The tests on real disks are there for these.
 
-mod directory;
+pub(crate) mod directory;
 pub mod disk;
 pub mod oracle;
 mod profile;
