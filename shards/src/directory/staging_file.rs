@@ -315,20 +315,24 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
 }
 
 /// Creates a file that only this user may open. One that is there already is from an opening whose root was taken back,
-/// or from somebody else; what it holds counts for nothing, since the manifests of this opening are durable.
-fn create_new(path: &Path) -> Result<File, FileError> {
+/// or from somebody else; unless a process has it, it counts for nothing, since the manifests of this opening are durable.
+fn create_new(path: &Path) -> Result<File, Error> {
     let create = || {
         let flags = i32::try_from(OFlags::NOFOLLOW.bits()).expect("open's flags are an int");
         OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).custom_flags(flags).open(path)
     };
-    let file = match create() {
+    match create() {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            if let Some((file, _)) = open_own(path)?
+                && !lock(&file, ENDING_WAIT).map_err(naming("locking", path))?
+            {
+                return Err(Error::InUse(path.to_owned()));
+            }
             files::remove(path)?;
-            create()
+            Ok(create().map_err(naming("creating", path))?)
         }
-        other => other,
-    };
-    file.map_err(naming("creating", path))
+        other => Ok(other.map_err(naming("creating", path))?),
+    }
 }
 
 /// Opens a file for reading if it is a plain file of this user that nobody else can open; gives its length along.
@@ -447,7 +451,7 @@ mod tests {
             bytes: (2 * CHUNK) as u64,
             chunk_bytes: CHUNK as u64,
         };
-        let mut believed = |bytes: &[u8]| {
+        let believed = |bytes: &[u8]| {
             file.write_all_at(bytes, label.bytes).unwrap();
             scratch.0.read(SHARD).unwrap().is_some()
         };
@@ -492,6 +496,8 @@ mod tests {
         let _original = scratch.0.create(SHARD, EPOCH, 1, CHUNK).unwrap();
         let error = scratch.0.read(SHARD).unwrap_err();
         assert!(matches!(error, Error::InUse(_)) && !error.is_lack_of_memory(), "{error}");
+        let error = scratch.0.create(SHARD, EPOCH, 1, CHUNK).unwrap_err();
+        assert!(matches!(error, Error::InUse(_)), "{error}");
     }
 
     #[test]
