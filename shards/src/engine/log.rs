@@ -6,10 +6,13 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use super::reply::{Promise, Reply};
-use crate::clock::wall_millis;
+use crate::clock::{Moment, wall_millis};
 use crate::core::effect::{Appended, Fetched, Millis};
 use crate::core::{Acks, AppendError, Config, Effect, FetchError, Shard as Core, Tag};
 use crate::runtime::Shard;
@@ -35,6 +38,7 @@ pub(super) struct Answers {
     appends: BTreeMap<Tag, Promise<Result<Appended, AppendError>>>,
     fetches: BTreeMap<Tag, Promise<Result<Fetched, FetchError>>>,
     watches: BTreeMap<Tag, Promise<()>>,
+    alarms: BTreeMap<(Moment, Tag), Promise<()>>,
     /// Appends that found no room, oldest first.
     queued: VecDeque<Queued>,
 }
@@ -57,6 +61,13 @@ pub struct Offsets {
     pub end: Offset,
     /// The epoch of the log's first batch, if it has one.
     pub first_epoch: Option<LeaderEpoch>,
+}
+
+/// An alarm that is taken back when it is dropped.
+pub struct Alarm {
+    inner: Rc<RefCell<Inner>>,
+    key: (Moment, Tag),
+    reply: Reply<()>,
 }
 
 /// A wait for data that ends when it is dropped.
@@ -131,6 +142,22 @@ impl Log {
         Some(Watch { inner: Rc::clone(&self.inner), partition, tag, reply })
     }
 
+    /// Answers at `moment`, or at the shard's next turn behind it.
+    pub fn alarm(&self, moment: Moment) -> Alarm {
+        let mut inner = self.inner.borrow_mut();
+        let (promise, reply) = Reply::new();
+        let key = (moment, inner.answers.tag());
+        inner.answers.alarms.insert(key, promise);
+        // The driver shall wait no longer than until then.
+        self.shard.notify();
+        Alarm { inner: Rc::clone(&self.inner), key, reply }
+    }
+
+    /// The shard's logs.
+    pub fn partitions(&self) -> Vec<PartitionId> {
+        self.inner.borrow().core.partitions().map(|p| p.id).collect()
+    }
+
     /// Where a log begins and ends.
     pub fn offsets(&self, partition: PartitionId) -> Option<Offsets> {
         let inner = self.inner.borrow();
@@ -174,6 +201,20 @@ impl Log {
     }
 }
 
+impl Future for Alarm {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.reply).poll(context)
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        self.inner.borrow_mut().answers.alarms.remove(&self.key);
+    }
+}
+
 impl Drop for Watch {
     fn drop(&mut self) {
         let mut inner = self.inner.borrow_mut();
@@ -184,6 +225,20 @@ impl Drop for Watch {
 }
 
 impl Answers {
+    /// Answers the alarms that are due.
+    pub(super) fn ring_alarms(&mut self, now: Moment) {
+        while let Some(entry) = self.alarms.first_entry()
+            && entry.key().0 <= now
+        {
+            entry.remove().answer(());
+        }
+    }
+
+    /// When the next alarm is due.
+    pub(super) fn next_alarm(&self) -> Option<Moment> {
+        self.alarms.first_key_value().map(|((moment, _), _)| *moment)
+    }
+
     fn tag(&mut self) -> Tag {
         self.last_tag += 1;
         Tag(self.last_tag)
@@ -245,6 +300,7 @@ impl Inner {
             // Queued appends are tried again each turn, and whatever makes room makes a turn.
             Effect::Room | Effect::RecordsDeleted { .. } => {}
             Effect::Stopped { reason } => {
+                shard.counters().appends_stopped.set(1);
                 tracing::error!(shard = %shard.index(), %reason, "the shard takes no more appends; reads go on");
             }
             other => unreachable!("{other:?} is an operation"),

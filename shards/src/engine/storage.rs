@@ -249,6 +249,7 @@ impl Engine for Storage {
         if self.stopping && !self.inner.borrow().core.is_settled() {
             self.inner.borrow_mut().core.request_checkpoint();
         }
+        self.inner.borrow_mut().answers.ring_alarms(context.now());
         self.inner.borrow_mut().retry_appends(now);
         self.inner.borrow_mut().core.turn(now);
         self.take_effects();
@@ -286,7 +287,8 @@ impl Engine for Storage {
     fn next_deadline(&self) -> Option<Moment> {
         let inner = self.inner.borrow();
         let is_quiet = inner.core.journal().is_idle() && !inner.core.journal().last_is_unvouched();
-        (!is_quiet || self.stopping).then_some(self.next_tick)
+        let tick = (!is_quiet || self.stopping).then_some(self.next_tick);
+        [tick, inner.answers.next_alarm()].into_iter().flatten().min()
     }
 
     fn stop(&mut self, _context: &mut Context<'_>) {

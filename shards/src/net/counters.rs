@@ -66,6 +66,8 @@ counters! {
     request_memory_bytes,
     /// Disk operations started.
     storage_operations_total,
+    /// Whether a failed write made the shard refuse appends.
+    appends_stopped,
     /// Turns of the driver.
     turns_total,
     /// Times that the driver parked.

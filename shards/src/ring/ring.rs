@@ -163,6 +163,12 @@ impl Ring {
         self.parts.cancel(key);
     }
 
+    /// Keeps a descriptor open until the ring's last operation has ended, even if the process dies before: the kernel gives
+    /// a ring's registered files back only then.
+    pub fn hold(&mut self, descriptor: &impl AsRawFd) -> io::Result<()> {
+        self.parts.uring.submitter().register_files(&[descriptor.as_raw_fd()])
+    }
+
     /// Hands the kernel what is queued and lets it finish what it has put off.
     pub fn submit(&mut self) -> io::Result<()> {
         self.parts.provided.refill();

@@ -43,6 +43,8 @@ pub struct Settings {
     pub slab_bytes_max: usize,
     /// How long connections may take to end when the shards stop.
     pub drain_max: Duration,
+    /// What every ring keeps open until its last operation has ended: a data directory's lock.
+    pub fence: Option<Arc<OwnedFd>>,
 }
 
 /// The shards could not be started, or did not end well.
@@ -110,6 +112,11 @@ impl Runtime {
     /// Each shard's counters, for any thread to read.
     pub fn counters(&self) -> &[Arc<Counters>] {
         &self.shared.counters
+    }
+
+    /// Whether a shard has failed; [`Runtime::join`] says which and why.
+    pub fn has_failed(&self) -> bool {
+        self.shared.failure.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     /// Orders all shards to stop: listeners close, what was read is answered until the deadline, rings empty.
@@ -277,6 +284,9 @@ where
     let (mailbox, counters) = (shared.mailboxes[at].clone(), Arc::clone(&shared.counters[at]));
     let ring = Ring::new(mailbox.doorbell(), Slab::new(RECEIVE_POOL_BYTES_MAX));
     let mut ring = ring.map_err(|error: ring::Error| error.to_string())?;
+    if let Some(fence) = &settings.fence {
+        ring.hold(fence).map_err(|error| format!("its io_uring does not hold the lock: {error}"))?;
+    }
     let notify = Rc::<Notify>::default();
     let tasks = Tasks::new(Rc::clone(&notify));
     let clock = Rc::new(Cell::new(Moment::now()));
