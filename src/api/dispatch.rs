@@ -5,10 +5,12 @@
 //! client learns what it may speak. Nothing of a body is read here.
 
 use bytes::Bytes;
+use kafka_protocol::protocol::Encodable;
 
 use super::registry::{self, Api};
 use super::{ErrorCode, api_versions};
 use crate::wire;
+use crate::wire::generated;
 use crate::wire::header::{Preamble, RequestHeader, RequestHeaderVersion};
 
 /// What becomes of a frame.
@@ -43,6 +45,18 @@ impl Request<'_> {
     pub fn correlation_id(&self) -> i32 {
         self.header.preamble.correlation_id
     }
+
+    /// Reads the body by the generated codec, behind its guard.
+    pub(super) fn decode<R: generated::Guarded>(&self) -> Result<R, CloseReason> {
+        Ok(generated::decode(self.frame, self.header.body_at, self.version())?)
+    }
+
+    /// The frame of a response by the generated codec.
+    pub(super) fn encode<R: Encodable>(&self, response: &R) -> Result<Bytes, CloseReason> {
+        let (version, encoding) = (self.version(), self.api.encoding(self.version()));
+        generated::encode(response, self.api.name, version, encoding, self.correlation_id())
+            .map_err(|_| CloseReason::Unanswerable)
+    }
 }
 
 /// Why a connection is closed without an answer, for one line of the log.
@@ -72,6 +86,9 @@ pub enum CloseReason {
     /// What the broker knows does not fit the version asked for.
     #[error("the response cannot be written in the version asked for")]
     Unanswerable,
+    /// A Produce request that wants no answer failed; only a closed connection can tell its client.
+    #[error("a Produce request with acks=0 failed with {name}", name = .0.name())]
+    Unacknowledged(ErrorCode),
 }
 
 impl CloseReason {
@@ -81,6 +98,7 @@ impl CloseReason {
             Self::UnknownApi { .. } | Self::UnsupportedVersion { .. } => ErrorCode::UnsupportedVersion,
             Self::Malformed(_) => ErrorCode::InvalidRequest,
             Self::Unanswerable => ErrorCode::UnknownServerError,
+            Self::Unacknowledged(error) => error,
         }
     }
 }

@@ -3,6 +3,11 @@
 //! Numbers, names and whether a client may simply try again are those of Kafka 4.4. A code says what a client can do
 //! about a fault; the fault itself is logged where it is met.
 
+use corelane_shards::core::effect::{AppendError, FetchError};
+use corelane_shards::format::batch;
+
+use crate::cluster::image::{ChangeError, ChangeRefused};
+
 macro_rules! error_codes {
     ($($variant:ident = $code:literal, $name:literal, $retriable:literal;)*) => {
         /// An error code of Kafka's protocol.
@@ -33,6 +38,101 @@ impl ErrorCode {
     /// The number on the wire.
     pub const fn code(self) -> i16 {
         self as i16
+    }
+}
+
+/// Why an append failed, as its producer is told.
+impl From<AppendError> for ErrorCode {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::UnknownPartition => Self::NotLeaderOrFollower,
+            AppendError::Invalid(invalid) => invalid.into(),
+            AppendError::OutOfOrderSequence => Self::OutOfOrderSequenceNumber,
+            AppendError::StaleProducerEpoch => Self::InvalidProducerEpoch,
+            AppendError::PartitionStopped | AppendError::Stopped => Self::KafkaStorageError,
+            AppendError::Deleted => Self::UnknownTopicOrPartition,
+            AppendError::OffsetOutOfRange => Self::OffsetOutOfRange,
+            // The engine waits for room itself; a client that meets this after all may come again.
+            AppendError::Busy => Self::RequestTimedOut,
+        }
+    }
+}
+
+/// Why a batch is no batch. CORRUPT_MESSAGE has producers send it again, INVALID_RECORD has them give up.
+impl From<batch::Error> for ErrorCode {
+    fn from(error: batch::Error) -> Self {
+        match error {
+            batch::Error::TooLarge { .. } => Self::MessageTooLarge,
+            batch::Error::Crc { .. } | batch::Error::Length(_) | batch::Error::Magic(3..) => {
+                Self::CorruptMessage
+            }
+            batch::Error::Codec(_) => Self::UnsupportedCompressionType,
+            batch::Error::LogAppendTime => Self::InvalidTimestamp,
+            batch::Error::Truncated { .. }
+            | batch::Error::Magic(_)
+            | batch::Error::Attributes(_)
+            | batch::Error::Offsets { .. }
+            | batch::Error::RecordCount { .. }
+            | batch::Error::Producer { .. }
+            | batch::Error::NoBatch
+            | batch::Error::NotOneBatch { .. }
+            | batch::Error::BaseOffsetNotZero(_)
+            | batch::Error::Gaps { .. }
+            | batch::Error::BrokerAttributes(_)
+            | batch::Error::Sequence { .. } => Self::InvalidRecord,
+        }
+    }
+}
+
+/// Why a read failed, as a consumer is told.
+impl From<FetchError> for ErrorCode {
+    fn from(error: FetchError) -> Self {
+        match error {
+            FetchError::UnknownPartition => Self::NotLeaderOrFollower,
+            FetchError::OffsetOutOfRange => Self::OffsetOutOfRange,
+            FetchError::Damaged => Self::CorruptMessage,
+            FetchError::Failed(_) => Self::KafkaStorageError,
+            // As with an append.
+            FetchError::Busy => Self::RequestTimedOut,
+        }
+    }
+}
+
+/// Why the metadata did not change.
+impl From<&ChangeError> for ErrorCode {
+    fn from(error: &ChangeError) -> Self {
+        match error {
+            ChangeError::Refused(refused) => refused.into(),
+            ChangeError::Contended(_) => Self::RequestTimedOut,
+            ChangeError::Store(_) | ChangeError::Closed => Self::KafkaStorageError,
+        }
+    }
+}
+
+impl From<ChangeError> for ErrorCode {
+    fn from(error: ChangeError) -> Self {
+        Self::from(&error)
+    }
+}
+
+/// Why a change to the metadata is refused.
+impl From<&ChangeRefused> for ErrorCode {
+    fn from(refused: &ChangeRefused) -> Self {
+        match refused {
+            ChangeRefused::Name(_) | ChangeRefused::NameCollides { .. } => Self::InvalidTopicException,
+            ChangeRefused::ClusterMetadataTopic => Self::InvalidRequest,
+            ChangeRefused::TopicExists(_) => Self::TopicAlreadyExists,
+            ChangeRefused::Partitions(_) => Self::InvalidPartitions,
+            ChangeRefused::ReplicationFactor(_) => Self::InvalidReplicationFactor,
+            ChangeRefused::OverridesTooLarge => Self::InvalidConfig,
+            ChangeRefused::UnknownTopicId(_) => Self::UnknownTopicId,
+            ChangeRefused::BrokerTooLarge
+            | ChangeRefused::TopicIdTaken(_)
+            | ChangeRefused::NotDeleting(_)
+            | ChangeRefused::AlreadyInitialised(_)
+            | ChangeRefused::NotInitialised
+            | ChangeRefused::EpochsExhausted => Self::UnknownServerError,
+        }
     }
 }
 

@@ -176,6 +176,6 @@ fn text(name: &str) -> TopicName {
 }
 
 /// The id in the generated codec's type, by way of its conversion from bytes, so that its crate need not be named.
-fn wire_id<T: TryFrom<Vec<u8>, Error: std::fmt::Debug>>(id: Uuid) -> T {
+pub(super) fn wire_id<T: TryFrom<Vec<u8>, Error: std::fmt::Debug>>(id: Uuid) -> T {
     id.0.to_vec().try_into().expect("an id is 16 bytes, and any 16 bytes are an id")
 }

@@ -5,14 +5,30 @@
 //! we do not is in `SKIPPED.md`.
 
 pub mod api_versions;
+pub mod create_topics;
+pub mod delete_topics;
 pub mod describe_cluster;
+pub mod describe_configs;
 pub mod dispatch;
+pub mod engine;
 pub mod errors;
+pub mod fetch;
+pub mod image_view;
+pub mod init_producer_id;
+pub mod list_offsets;
+mod located;
 pub mod metadata;
+pub mod offset_for_leader_epoch;
+pub mod produce;
 pub mod registry;
+pub mod serve;
 pub mod topic_name;
 pub mod view;
 
 pub use dispatch::{CloseReason, Dispatch, Request, dispatch};
+pub use engine::Engine;
 pub use errors::ErrorCode;
 pub use registry::Api;
+pub use serve::{Answer, Context, serve};
+
+pub use crate::wire::fetch::response::Segment;

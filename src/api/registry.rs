@@ -2,7 +2,10 @@
 
 use std::ops::RangeInclusive;
 
-use super::{api_versions, describe_cluster, metadata};
+use super::{
+    api_versions, create_topics, delete_topics, describe_cluster, describe_configs, fetch, init_producer_id,
+    list_offsets, metadata, offset_for_leader_epoch, produce,
+};
 use crate::wire::Encoding;
 use crate::wire::api_versions::ApiVersion;
 
@@ -29,7 +32,19 @@ impl Api {
 }
 
 /// Every API served, in the order of their keys.
-pub const APIS: &[&Api] = &[&metadata::API, &api_versions::API, &describe_cluster::API];
+pub const APIS: &[&Api] = &[
+    &produce::API,
+    &fetch::API,
+    &list_offsets::API,
+    &metadata::API,
+    &api_versions::API,
+    &create_topics::API,
+    &delete_topics::API,
+    &init_producer_id::API,
+    &offset_for_leader_epoch::API,
+    &describe_configs::API,
+    &describe_cluster::API,
+];
 
 /// The API of this key, if it is served.
 pub fn find(key: i16) -> Option<&'static Api> {
