@@ -94,7 +94,7 @@ impl Drop for Real {
     }
 }
 
-#[cfg(feature = "sim")]
+#[cfg(all(test, feature = "sim"))]
 mod simulated {
     use super::*;
     use crate::sim::directory::{Directory, journal_path};
@@ -154,7 +154,7 @@ macro_rules! over_every_disk {
             })*
         }
 
-        #[cfg(feature = "sim")]
+        #[cfg(all(test, feature = "sim"))]
         mod over_the_simulated_disk {
             $(#[test]
             fn $test() {

@@ -25,8 +25,8 @@ use rustix::io::Errno;
 use super::files::{FileError, naming};
 use super::layout::Layout;
 
-/// How long the disk operations of a dead process are waited for. A disk whose kernel gives up on an operation does so
-/// within half a minute by default; then it is an error, and the lock goes.
+/// How long the disk operations of a dead process are waited for: twice the half minute after which the kernel's drivers
+/// give an operation up by default.
 pub const DEAD_WAIT: Duration = Duration::from_secs(60);
 
 /// How long a holder that lives is given to end: a process that was killed looks alive for a moment.

@@ -27,6 +27,8 @@ use crate::types::{Generation, PartitionId, ShardIndex};
 const MANIFEST_BYTES_MAX: u64 = 1 << 30;
 
 /// A data directory that this process has locked.
+///
+/// It keeps the segment used last open, so a log's files are created and removed through one value at a time.
 pub struct RealDisk {
     layout: Layout,
     staging: Option<StagingFolder>,
