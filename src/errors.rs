@@ -34,6 +34,10 @@ pub enum Page {
     DirectoryFormatNewer,
     /// The directory is not empty, and not Corelane's. Met by the engine when it finds files but no format file.
     NotADataDirectory,
+    /// The data directory's root, a manifest, a journal or the metadata are not what was written. Met at start.
+    DirectoryDamaged,
+    /// A shard failed, or the system refused something that has no page of its own.
+    BrokerFailed,
     /// The tmpfs has no room for the staging files. Met by the engine when it creates them; the broker goes on.
     StagingTooSmall,
 }
@@ -84,7 +88,7 @@ const fn runtime(slug: &'static str, kept: &'static str, remedy: &'static str) -
 
 impl Page {
     /// Every page: first what is wrong with the settings, then what the machine refuses.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::UnknownKey,
         Self::BadValue,
         Self::ConfigUnreadable,
@@ -98,6 +102,8 @@ impl Page {
         Self::DirectoryOnTmpfs,
         Self::DirectoryFormatNewer,
         Self::NotADataDirectory,
+        Self::DirectoryDamaged,
+        Self::BrokerFailed,
         Self::StagingTooSmall,
     ];
 
@@ -178,6 +184,16 @@ impl Page {
                 "not-a-data-directory",
                 "the directory and its files were not touched",
                 "choose an empty or a new directory for `log.dirs`",
+            ),
+            Self::DirectoryDamaged => runtime(
+                "directory-damaged",
+                "nothing was changed; what is whole can still be read",
+                "restore the damaged file from a copy, or ask for help with the message above",
+            ),
+            Self::BrokerFailed => runtime(
+                "broker-failed",
+                "every acknowledged record, as far as its acks promise; the next start recovers",
+                "read the message above, mend its cause, and start again",
             ),
             Self::StagingTooSmall => Facts {
                 slug: "staging-too-small",

@@ -36,8 +36,12 @@ impl Banner<'_> {
         line("data", log_dir.display().to_string());
         line("journal", format!("flushed by {}", self.flush_method));
         match &self.staging {
-            Ok(place) => line("staging", format!("{place}; acks=1 survives kill -9, acks=all survives power loss")),
-            Err(reason) => line("staging", format!("none ({reason}); acks=1 waits for the flush as acks=all does")),
+            Ok(place) => {
+                line("staging", format!("{place}; acks=1 survives kill -9, acks=all survives power loss"))
+            }
+            Err(reason) => {
+                line("staging", format!("none ({reason}); acks=1 waits for the flush as acks=all does"))
+            }
         }
         let replayed = self.report.replayed;
         line(

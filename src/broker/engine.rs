@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use corelane_shards::clock::{self, Moment};
 use corelane_shards::core::effect::Millis;
-use corelane_shards::engine::{Log, Reply, Watch};
+use corelane_shards::engine::{Log, Watch};
 use corelane_shards::memory::Slice;
 use corelane_shards::net::ListenerIndex;
 use corelane_shards::types::{LeaderEpoch, Offset, PartitionId, ProducerId, Timestamp, TopicId};
@@ -18,11 +17,15 @@ use corelane_shards::types::{LeaderEpoch, Offset, PartitionId, ProducerId, Times
 use super::control::Control;
 use super::placement::owner;
 use super::service::ClosedLog;
+use crate::api::Context;
+use crate::api::api_versions::Identity;
 use crate::api::engine::{
-    Acks, AppendError, Appended, Batch, Engine, EpochEnd, FetchError, Fetched, Offsets, Position, TimestampOffset,
+    Acks, AppendError, Appended, Batch, Engine, EpochEnd, FetchError, Fetched, Offsets, Position,
+    TimestampOffset,
 };
-use crate::api::{Context, Identity};
-use crate::cluster::image::{ChangeError, ImageSubscription, MetadataImage, NewTopic, Topic, random_topic_id};
+use crate::cluster::image::{
+    ChangeError, ImageSubscription, MetadataImage, NewTopic, Topic, random_topic_id,
+};
 use crate::config::Settings;
 
 /// What every shard's engine knows alike.
@@ -52,7 +55,13 @@ const PRODUCER_EPOCH_SHIFT: u32 = 32;
 impl BrokerEngine {
     /// The engine over a shard's logs.
     pub(super) fn new(log: Log, shared: Shared, is_staged: bool) -> BrokerEngine {
-        BrokerEngine { log, shared, is_staged, producer_ids: std::cell::Cell::new(0), closed: ClosedLog::default() }
+        BrokerEngine {
+            log,
+            shared,
+            is_staged,
+            producer_ids: std::cell::Cell::new(0),
+            closed: ClosedLog::default(),
+        }
     }
 
     /// The time of the shard's turn.
@@ -145,8 +154,9 @@ impl Engine for BrokerEngine {
         let wait = Duration::from_millis(u64::try_from(deadline - self.now()).unwrap_or(0));
         let mut alarm = self.log.alarm(self.moment().after(wait));
         std::future::poll_fn(|context| {
-            let is_due = |watch: &mut Watch| Pin::new(&mut watch.reply).poll(context).is_ready();
-            let due: Vec<usize> = watches.iter_mut().filter_map(|(at, watch)| is_due(watch).then_some(*at)).collect();
+            let mut is_due = |watch: &mut Watch| Pin::new(&mut watch.reply).poll(context).is_ready();
+            let due: Vec<usize> =
+                watches.iter_mut().filter_map(|(at, watch)| is_due(watch).then_some(*at)).collect();
             let late = Pin::new(&mut alarm).poll(context).is_ready();
             if due.is_empty() && !late { Poll::Pending } else { Poll::Ready(due) }
         })
@@ -167,11 +177,18 @@ impl Engine for BrokerEngine {
         super::times::first_at_or_after(self, partition, timestamp).await
     }
 
-    async fn max_timestamp_offset(&self, partition: PartitionId) -> Result<Option<TimestampOffset>, FetchError> {
+    async fn max_timestamp_offset(
+        &self,
+        partition: PartitionId,
+    ) -> Result<Option<TimestampOffset>, FetchError> {
         super::times::latest(self, partition).await
     }
 
-    async fn end_offset_for_epoch(&self, partition: PartitionId, epoch: LeaderEpoch) -> Result<EpochEnd, FetchError> {
+    async fn end_offset_for_epoch(
+        &self,
+        partition: PartitionId,
+        epoch: LeaderEpoch,
+    ) -> Result<EpochEnd, FetchError> {
         let (epochs, end) = self
             .log
             .with_partition(partition, |p| (p.epochs.clone(), p.high_watermark))
@@ -223,6 +240,9 @@ mod tests {
             let EpochEnd { epoch, end } = end_of_epoch(&epochs, Offset(17), LeaderEpoch(epoch));
             (epoch.get(), end.get())
         };
-        assert_eq!([found(2), found(3), found(4), found(5), found(9)], [(2, 0), (3, 10), (3, 10), (5, 17), (5, 17)]);
+        assert_eq!(
+            [found(2), found(3), found(4), found(5), found(9)],
+            [(2, 0), (3, 10), (3, 10), (5, 17), (5, 17)]
+        );
     }
 }

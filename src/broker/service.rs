@@ -41,7 +41,11 @@ impl net::Service for BrokerService {
         let net::Request { mut context, frame, slot } = request;
         context.stamps.set(Stage::Decoded, self.engine.moment());
         // A copy of a few hundred bytes, instead of a receive buffer held until data arrive.
-        let frame = if frame.starts_with(&FETCH_KEY) { Slice::from_vec(frame.to_vec()) } else { frame.slice(0..frame.len()) };
+        let frame = if frame.starts_with(&FETCH_KEY) {
+            Slice::from_vec(frame.to_vec())
+        } else {
+            frame.slice(0..frame.len())
+        };
         let engine = Rc::clone(&self.engine);
         let peer = Rc::clone(&context.peer);
         let mut future = Box::pin(async move {

@@ -78,9 +78,17 @@ fn recovery_families(report: &Report) -> Vec<Family> {
     let replayed = report.replayed;
     vec![
         gauge("recovery_groups", "Journal groups read at the last start.", report.groups),
-        gauge("recovery_groups_staged", "Of these, groups that only staging memory had.", report.groups_staged),
+        gauge(
+            "recovery_groups_staged",
+            "Of these, groups that only staging memory had.",
+            report.groups_staged,
+        ),
         gauge("recovery_entries", "Entries that the last start replayed.", replayed.entries),
-        gauge("recovery_entries_staged", "Of these, entries that only staging memory had.", replayed.entries_staged),
+        gauge(
+            "recovery_entries_staged",
+            "Of these, entries that only staging memory had.",
+            replayed.entries_staged,
+        ),
         gauge("recovery_logs_cut", "Logs that ended at a batch that was not whole.", replayed.logs_cut),
     ]
 }

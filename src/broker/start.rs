@@ -16,8 +16,8 @@ use corelane_shards::core::recovery::{self, Opened, Opening, Report};
 use corelane_shards::core::{Rules, Shard as Core, Tuning};
 use corelane_shards::directory::{DEAD_WAIT, DataDirectory, RealDisk, StagingFile, StagingFolder};
 use corelane_shards::driver::Spin;
-use corelane_shards::engine::{Log, Storage, StorageSettings, slab};
-use corelane_shards::memory::{Mapping, Staging};
+use corelane_shards::engine::{Log, Storage, StorageSettings};
+use corelane_shards::memory::{Mapping, Slab, Staging};
 use corelane_shards::runtime::{self, BoxError, Shard};
 use corelane_shards::types::{LeaderEpoch, PartitionId, ShardIndex};
 use corelane_shards::{clock, net};
@@ -60,7 +60,11 @@ pub fn serve(settings: Settings) -> Result<(), Error> {
     control.block_on(local.run_until(run(Rc::new(settings), directory, flush_method)))
 }
 
-async fn run(settings: Rc<Settings>, mut directory: DataDirectory, flush_method: FlushMethod) -> Result<(), Error> {
+async fn run(
+    settings: Rc<Settings>,
+    mut directory: DataDirectory,
+    flush_method: FlushMethod,
+) -> Result<(), Error> {
     let admin = listen(&settings.admin_listener)?;
     let admin_address = admin.local_addr().map_err(Error::system("reading the admin listener's address"))?;
     let source = BrokerSource::starting("recovering");
@@ -68,8 +72,14 @@ async fn run(settings: Rc<Settings>, mut directory: DataDirectory, flush_method:
     let metadata = open_metadata(&directory, &settings).await?;
     let (metadata, epoch) = metadata;
     let staging_folder = StagingFolder::open(Path::new(STAGING_PATH), directory.format().directory);
-    let (opened, report) =
-        recover(&directory, &settings, &metadata.subscribe().latest(), epoch, flush_method, staging_folder.as_ref().ok())?;
+    let (opened, report) = recover(
+        &directory,
+        &settings,
+        &metadata.subscribe().latest(),
+        epoch,
+        flush_method,
+        staging_folder.as_ref().ok(),
+    )?;
     finish_deletions(&directory, &metadata).await?;
     let staging = match &staging_folder {
         Ok(folder) => create_staging(folder, &settings, report.epoch),
@@ -166,7 +176,8 @@ fn flush_method(settings: &Settings) -> Result<FlushMethod, Error> {
 
 fn serve_admin(listener: TcpListener, source: BrokerSource) -> Result<impl Future<Output = ()>, Error> {
     listener.set_nonblocking(true).map_err(Error::system("preparing the admin listener"))?;
-    let listener = tokio::net::TcpListener::from_std(listener).map_err(Error::system("preparing the admin listener"))?;
+    let listener =
+        tokio::net::TcpListener::from_std(listener).map_err(Error::system("preparing the admin listener"))?;
     Ok(async move {
         admin::serve(listener, source).await;
     })
@@ -181,7 +192,8 @@ async fn open_metadata(
     directory: &DataDirectory,
     settings: &Settings,
 ) -> Result<(Rc<Metadata<Store>>, LeaderEpoch), Error> {
-    let files = DirectoryFiles::open(&directory.layout().metadata()).map_err(Error::system("opening the metadata"))?;
+    let files = DirectoryFiles::open(&directory.layout().metadata())
+        .map_err(Error::system("opening the metadata"))?;
     let (metadata, follower) = Metadata::open(EmbeddedStore::open(files, Options::default())?).await?;
     spawn_local(async move {
         let ended = follower.run().await;
@@ -209,7 +221,10 @@ fn endpoint(listener: &config::Listener) -> Endpoint {
 
 /// Topics whose deletion was durable before this start: no journal names them any more, so their files and then their
 /// ids may go.
-async fn finish_deletions<S: MetadataStore>(directory: &DataDirectory, metadata: &Metadata<S>) -> Result<(), Error> {
+async fn finish_deletions<S: MetadataStore>(
+    directory: &DataDirectory,
+    metadata: &Metadata<S>,
+) -> Result<(), Error> {
     let image = metadata.subscribe().latest();
     let mut disk = RealDisk::new(directory.layout().clone(), None);
     for topic in image.deleting_topics() {
@@ -233,15 +248,22 @@ fn recover(
     staging: Option<&StagingFolder>,
 ) -> Result<(Vec<Opened>, Report), Error> {
     let shards = settings.cpus.len();
-    let known: BTreeSet<PartitionId> =
-        image.topics().filter(|topic| topic.state == TopicState::Live).flat_map(|t| logs::partitions(t)).collect();
+    let known: BTreeSet<PartitionId> = image
+        .topics()
+        .filter(|topic| topic.state == TopicState::Live)
+        .flat_map(|t| logs::partitions(t))
+        .collect();
     let deleted: BTreeSet<_> = image.deleting_topics().map(|topic| topic.id).collect();
     let opening = Opening {
-        shards: u16::try_from(shards).map_err(|_| Error::NotServed("more CPUs than shards can be numbered"))?,
+        shards: u16::try_from(shards)
+            .map_err(|_| Error::NotServed("more CPUs than shards can be numbered"))?,
         known: &known,
         is_deleted: &|id| deleted.contains(&id.topic),
         owner: &|id| owner(id, shards),
-        geometry: Geometry { capacity: settings.journal_bytes.max(2 * GROUP_BYTES_MAX), group_bytes_max: GROUP_BYTES_MAX },
+        geometry: Geometry {
+            capacity: settings.journal_bytes.max(2 * GROUP_BYTES_MAX),
+            group_bytes_max: GROUP_BYTES_MAX,
+        },
         flush_method,
         epoch_floor: LeaderEpoch(epoch.get() - 1),
         now: clock::wall_millis(),
@@ -252,7 +274,11 @@ fn recover(
 }
 
 /// A staging file for each shard, or why there is none: then acks=1 waits for the flush.
-fn create_staging(folder: &StagingFolder, settings: &Settings, epoch: LeaderEpoch) -> Result<Vec<StagingFile>, String> {
+fn create_staging(
+    folder: &StagingFolder,
+    settings: &Settings,
+    epoch: LeaderEpoch,
+) -> Result<Vec<StagingFile>, String> {
     let chunk = usize::try_from(GROUP_BYTES_MAX).expect("a chunk fits into memory");
     let create = |shard| folder.create(ShardIndex(shard), epoch, staging_chunks(settings), chunk);
     let shards = u16::try_from(settings.cpus.len()).expect("checked by recovery");
@@ -260,7 +286,8 @@ fn create_staging(folder: &StagingFolder, settings: &Settings, epoch: LeaderEpoc
     if let Err(error) = folder.remove_before(epoch) {
         tracing::warn!(%error, "old staging files cannot be removed");
     }
-    files.inspect_err(|error| tracing::warn!(%error, "acks=1 waits for the flush: there is no staging memory"))
+    files
+        .inspect_err(|error| tracing::warn!(%error, "acks=1 waits for the flush: there is no staging memory"))
 }
 
 fn staging_chunks(settings: &Settings) -> usize {
@@ -276,7 +303,10 @@ struct Seed {
     followed: watch::Sender<Revision>,
 }
 
-fn seeds(opened: Vec<Opened>, staging: Option<Vec<StagingFile>>) -> (Vec<Seed>, Vec<watch::Receiver<Revision>>) {
+fn seeds(
+    opened: Vec<Opened>,
+    staging: Option<Vec<StagingFile>>,
+) -> (Vec<Seed>, Vec<watch::Receiver<Revision>>) {
     let mut staging = staging.unwrap_or_default().into_iter();
     let shards = opened.into_iter().map(|opened| {
         let (sender, receiver) = watch::channel(Revision::default());
@@ -294,7 +324,11 @@ fn start_shards(
     epoch: LeaderEpoch,
 ) -> Result<runtime::Runtime, Error> {
     let listeners = settings.listeners.iter().map(|l| resolve(&l.address)).collect::<Result<Vec<_>, _>>()?;
-    let fence = directory.lock().fence().try_clone_to_owned().map_err(Error::system("sharing the directory's lock"))?;
+    let fence = directory
+        .lock()
+        .fence()
+        .try_clone_to_owned()
+        .map_err(Error::system("sharing the directory's lock"))?;
     let runtime_settings = runtime::Settings {
         cpus: settings.cpus.iter().map(|cpu| usize::from(cpu.0)).collect(),
         spin: match settings.spin {
@@ -360,8 +394,14 @@ impl Birth {
         };
         let staging = Staging::new(Rc::new(mapping), chunk);
         let image = self.shared.images.latest();
-        let mut core =
-            Core::new(opened.start, self.shared.epoch, staging, slab(self.memory_bytes), Tuning::default(), Rules::default());
+        let mut core = Core::new(
+            opened.start,
+            self.shared.epoch,
+            staging,
+            Slab::new(self.memory_bytes),
+            Tuning::default(),
+            Rules::default(),
+        );
         for part in &opened.partitions {
             let topic = image.topic_by_id(part.id().topic).ok_or("recovery gives known logs only")?;
             core.open_partition(part, logs::config(topic, &self.shared.settings.values));
@@ -383,4 +423,3 @@ impl Birth {
         shard.spawn_local(logs::follow(log.clone(), images, self.shared.settings.values.clone(), followed));
     }
 }
-

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::broker;
 use crate::cli::args::{Arguments, Command, ConfigCommand, ServeArguments};
 use crate::cli::serve::serve;
 use crate::config;
@@ -18,6 +19,9 @@ pub(crate) enum Failure {
     /// The settings are wrong.
     #[error(transparent)]
     Config(#[from] config::Error),
+    /// The broker could not be started, or did not end well.
+    #[error(transparent)]
+    Broker(#[from] broker::Error),
     /// Standard output cannot be written.
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
@@ -30,6 +34,7 @@ impl Failure {
     fn explained(&self) -> Option<&dyn Explained> {
         match self {
             Self::Config(error) => Some(error),
+            Self::Broker(error) => Some(error),
             Self::Output(_) | Self::Other(_) => None,
         }
     }

@@ -9,11 +9,7 @@ use crate::config::{self, CpuId, Origin, Settings, Values};
 /// Runs the broker until it is told to stop.
 pub(crate) fn serve(arguments: &ServeArguments) -> Result<(), Failure> {
     let settings = settings(arguments, &allowed_cpus()?)?;
-    // `crate::broker::serve(settings)` stands here as soon as there is a broker.
-    Err(Failure::Other(format!(
-        "the broker is not part of this build; its settings are valid, with data in {}",
-        settings.log_dir.display()
-    )))
+    Ok(crate::broker::serve(settings)?)
 }
 
 /// The settings that a command line means: the defaults, under the file, under the flags.

@@ -15,6 +15,6 @@ pub mod log;
 pub mod reply;
 pub mod storage;
 
-pub use log::{Log, Offsets};
+pub use log::{Alarm, Log, Offsets, Watch};
 pub use reply::Reply;
 pub use storage::{Storage, StorageSettings};

@@ -18,7 +18,6 @@ use crate::core::recovery::{Disk, DiskError};
 use crate::core::{Effect, Operation, OperationError, Shard as Core};
 use crate::directory::{Layout, RealDisk};
 use crate::driver::{Context, Engine};
-use crate::memory::Slab;
 use crate::ring::StorageEvent;
 use crate::runtime::Shard;
 use crate::types::{PartitionId, ShardIndex};
@@ -345,9 +344,4 @@ fn operation_error(error: &DiskError) -> OperationError {
 
 fn os_error(error: &std::io::Error) -> OperationError {
     OperationError::Os(error.raw_os_error().unwrap_or(0))
-}
-
-/// A slab of its own for a shard's log: what requests lie in must not starve what the disk needs.
-pub fn slab(bytes_max: usize) -> Slab {
-    Slab::new(bytes_max)
 }
