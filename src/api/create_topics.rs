@@ -17,6 +17,7 @@ use kafka_protocol::messages::create_topics_response::{CreatableTopicConfigs, Cr
 use kafka_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
 use kafka_protocol::protocol::StrBytes;
 
+use super::bounds::message;
 use super::engine::Engine;
 use super::metadata::wire_id;
 use super::registry::Api;
@@ -221,5 +222,5 @@ fn config(described: Described) -> CreatableTopicConfigs {
 fn refused(refusal: Refusal) -> CreatableTopicResult {
     CreatableTopicResult::default()
         .with_error_code(refusal.error.code())
-        .with_error_message(Some(StrBytes::from_string(refusal.message)))
+        .with_error_message(Some(message(refusal.message)))
 }

@@ -13,6 +13,7 @@ use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
 use kafka_protocol::messages::{DeleteTopicsRequest, DeleteTopicsResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
 
+use super::bounds;
 use super::engine::Engine;
 use super::located::live_topic;
 use super::metadata::wire_id;
@@ -116,6 +117,6 @@ fn describe(
             .with_name(named.name.map(text))
             .with_topic_id(wire_id(named.id))
             .with_error_code(refusal.error.code())
-            .with_error_message(refusal.message.map(StrBytes::from_string)),
+            .with_error_message(refusal.message.map(bounds::message)),
     }
 }

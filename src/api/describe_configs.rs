@@ -15,6 +15,7 @@ use kafka_protocol::messages::describe_configs_response::{
 use kafka_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 use kafka_protocol::protocol::StrBytes;
 
+use super::bounds;
 use super::engine::Engine;
 use super::registry::Api;
 use super::serve::Context;
@@ -52,7 +53,7 @@ pub fn handle(
                 all.into_iter().filter(|one| is_wanted(resource, one)).map(|one| entry(one, &body)).collect(),
             ),
             Err((error, message)) => {
-                response.with_error_code(error.code()).with_error_message(message.map(StrBytes::from_string))
+                response.with_error_code(error.code()).with_error_message(message.map(bounds::message))
             }
         }
     };

@@ -20,15 +20,15 @@ mod wanted;
 use read::{Budget, Outcome};
 use wanted::Wanted;
 
+use super::bounds::check_elements;
 use super::engine::{Engine, Position};
-use super::located::{endpoints_of, leader_of};
+use super::located::endpoints_of;
 use super::registry::Api;
 use super::serve::{Answer, Context};
 use super::view::View;
 use super::{CloseReason, ErrorCode, Request};
-use crate::wire::Uuid;
+use crate::wire::fetch as codec;
 use crate::wire::fetch::response::{AbortedTransaction, Head, Partition, ResponseEncoder};
-use crate::wire::fetch::{self as codec, TopicRef};
 use crate::wire::leader::LeaderAndEpoch;
 
 /// Fetch.
@@ -58,6 +58,10 @@ pub async fn handle<E: Engine>(request: &Request<'_>, context: &Context<'_>, eng
         Ok(body) => body,
         Err(error) => return Answer::Close(CloseReason::Malformed(error)),
     };
+    let partitions: usize = body.topics().map(|topic| 1 + topic.partitions().len()).sum();
+    if let Err(reason) = check_elements(request, partitions) {
+        return Answer::Close(reason);
+    }
     // A session's first request has the step 0, one outside of a session -1; both are complete.
     if !matches!(body.session_epoch, -1 | 0) {
         let error_code = ErrorCode::FetchSessionIdNotFound.code();
@@ -139,7 +143,7 @@ fn encode<E: Engine>(
                 encoder.topic(wanted.topic, partitions);
             }
             let view = view.as_ref().filter(|_| is_moved(&outcome));
-            let leader = view.and_then(|view| leader_of(view, &name_of(view, wanted.topic)?, wanted.index));
+            let leader = view.and_then(|view| Some(wanted.located.ok()?.leader(view.controller_id())));
             hinted.extend(leader);
             let aborted = aborted_transactions(wanted, &outcome, body.isolation_level);
             let described = describe(wanted.index, &outcome, aborted, version, leader);
@@ -148,13 +152,6 @@ fn encode<E: Engine>(
     }
     let brokers = view.map(|view| view.brokers()).unwrap_or_default();
     encoder.finish(&endpoints_of(&brokers, &hinted))
-}
-
-fn name_of(view: &impl View, topic: TopicRef<'_>) -> Option<String> {
-    match topic {
-        TopicRef::Name(name) => Some(name.to_owned()),
-        TopicRef::Id(Uuid(id)) => view.topic_name(Uuid(id)).map(str::to_owned),
-    }
 }
 
 /// None was ever aborted. As with Kafka, a partition that was read says so in read_committed alone, and one that does not
@@ -209,5 +206,13 @@ mod tests {
             assert_eq!(first.len(), 4, "correlation ids in steps of {step}");
         }
         rotate(&mut [], 7);
+    }
+
+    #[test]
+    fn a_storage_error_is_told_as_each_version_knows_it() {
+        let outcome: Outcome<&[u8]> = Outcome::refused(ErrorCode::KafkaStorageError);
+        for (version, expected) in [(4, 6), (5, 6), (6, 56), (16, 56)] {
+            assert_eq!(describe(0, &outcome, None, version, None).error_code, expected, "{version}");
+        }
     }
 }

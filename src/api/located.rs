@@ -2,8 +2,8 @@
 
 use corelane_shards::types::{LeaderEpoch, PartitionId, PartitionIndex, TopicId};
 
+use super::ErrorCode;
 use super::engine::Engine;
-use super::{ErrorCode, view::View};
 use crate::cluster::image::{MetadataImage, Topic, TopicState};
 use crate::wire::Uuid;
 use crate::wire::leader::{LeaderAndEpoch, NodeEndpoint};
@@ -51,6 +51,11 @@ impl Located {
         Ok(Self { id, epoch: topic.epoch_base.max(engine.start_epoch()) })
     }
 
+    /// Who leads it, for a client that came to the wrong place or with another epoch (KIP-951).
+    pub(super) fn leader(&self, leader_id: Option<i32>) -> LeaderAndEpoch {
+        LeaderAndEpoch { leader_id: leader_id.unwrap_or(-1), leader_epoch: self.epoch.get() }
+    }
+
     /// Whether the client's idea of the leader epoch is this one; one that has no idea passes.
     pub(super) fn check_epoch(&self, current: i32) -> Result<(), ErrorCode> {
         match current {
@@ -65,14 +70,6 @@ impl Located {
 /// The live topic of this id.
 pub(super) fn live_topic(image: &MetadataImage, id: TopicId) -> Option<&Topic> {
     image.topic_by_id(id).map(AsRef::as_ref).filter(|topic| topic.state == TopicState::Live)
-}
-
-/// Who leads a partition, for a client that came to the wrong place (KIP-951).
-pub(super) fn leader_of(view: &impl View, topic: &str, index: i32) -> Option<LeaderAndEpoch> {
-    let topic = view.topic(topic)?;
-    let partition = topic.partitions.get(usize::try_from(index).ok()?)?;
-    let leader_id = partition.leader_id.unwrap_or(-1);
-    Some(LeaderAndEpoch { leader_id, leader_epoch: partition.leader_epoch })
 }
 
 /// The endpoints of the leaders hinted at, each once.

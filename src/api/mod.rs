@@ -1,10 +1,13 @@
 //! One file per Kafka API, and the registry that lists them.
 //!
+//! [`dispatch()`] finds the API of a frame, [`serve()`] answers it over an [`Engine`], the seam to the shards.
+//!
 //! An API's file is headed by its behaviour and version notes and declares its own [`Api`]; an API is listed in
 //! [`registry::APIS`] only when it is served, and ApiVersions' answer is computed from that list. What Kafka does and
 //! we do not is in `SKIPPED.md`.
 
 pub mod api_versions;
+mod bounds;
 pub mod create_topics;
 pub mod delete_topics;
 pub mod describe_cluster;

@@ -5,6 +5,7 @@
 //! - Version 3 names the replica that asks, which makes no difference here; version 4 is flexible.
 
 use bytes::Bytes;
+use corelane_shards::types::LeaderEpoch;
 use kafka_protocol::messages::offset_for_leader_epoch_request::OffsetForLeaderPartition;
 use kafka_protocol::messages::offset_for_leader_epoch_response::{
     EpochEndOffset, OffsetForLeaderTopicResult,
@@ -16,7 +17,6 @@ use super::located::Located;
 use super::registry::Api;
 use super::{CloseReason, ErrorCode, Request};
 use crate::cluster::image::MetadataImage;
-use corelane_shards::types::LeaderEpoch;
 
 /// OffsetForLeaderEpoch.
 pub const API: Api =

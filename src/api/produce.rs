@@ -19,8 +19,9 @@ use std::future::Future;
 use corelane_shards::format::batch::{BatchView, Codec, Error as BatchError};
 use corelane_shards::types::PartitionId;
 
+use super::bounds::check_elements;
 use super::engine::{Acks, Appended, Batch, Engine};
-use super::located::{Located, endpoints_of, leader_of};
+use super::located::{Located, endpoints_of};
 use super::registry::Api;
 use super::serve::{Answer, Context};
 use super::view::View;
@@ -54,6 +55,8 @@ pub fn start<'a, E: Engine>(
     engine: &'a E,
 ) -> Result<impl Future<Output = Answer<E::Slice>> + use<'a, E>, CloseReason> {
     let body = codec::Request::parse(request.frame, request.header.body_at, request.version())?;
+    let partitions: usize = body.topics().map(|topic| 1 + topic.partitions().len()).sum();
+    check_elements(&request, partitions)?;
     let image = engine.image();
     let acks = acks(body.acks);
     let judged = judge(&request, &body, engine, &image);
@@ -61,7 +64,7 @@ pub fn start<'a, E: Engine>(
     for judged in judged {
         let appended = match (judged.batch, acks) {
             (Err(error), _) | (Ok(_), Err(error)) => Err(error),
-            (Ok((id, batch)), Ok(acks)) => Ok(engine.start_append(id, batch, acks)),
+            (Ok((located, batch)), Ok(acks)) => Ok((located, engine.start_append(located.id, batch, acks))),
         };
         waiting.push(appended);
     }
@@ -69,8 +72,11 @@ pub fn start<'a, E: Engine>(
         let mut results = Vec::with_capacity(waiting.len());
         for appended in waiting {
             results.push(match appended {
-                Ok(appended) => appended.await.map_err(ErrorCode::from),
-                Err(error) => Err(error),
+                Ok((located, appended)) => {
+                    let result = appended.await.map_err(ErrorCode::from);
+                    Judgement { result, located: Some(located) }
+                }
+                Err(error) => Judgement { result: Err(error), located: None },
             });
         }
         answer(&request, &body, &results, context, engine)
@@ -87,8 +93,21 @@ fn acks(requested: i16) -> Result<Acks, ErrorCode> {
 
 /// One partition of the request, before its batch is handed over.
 struct Judged<'a> {
-    batch: Result<(PartitionId, Batch<'a>), ErrorCode>,
+    batch: Result<(Located, Batch<'a>), ErrorCode>,
     is_transactional: bool,
+}
+
+/// One partition of the request, after its batch was appended or refused.
+struct Judgement {
+    result: Result<Appended, ErrorCode>,
+    /// Where the batch was handed over to.
+    located: Option<Located>,
+}
+
+impl Judgement {
+    fn is_elsewhere(&self) -> bool {
+        self.result == Err(ErrorCode::NotLeaderOrFollower)
+    }
 }
 
 /// Judges every partition before any batch is handed over, because one transactional batch refuses them all.
@@ -129,7 +148,7 @@ fn judge_one<'a>(
         if is_internal_topic(topic.name) && !is_admin {
             return Err(ErrorCode::InvalidTopicException);
         }
-        Ok((located.id, Batch { bytes: records.bytes, range: records.range.clone() }))
+        Ok((located, Batch { bytes: records.bytes, range: records.range.clone() }))
     });
     Judged { batch, is_transactional }
 }
@@ -154,7 +173,7 @@ fn refuse_repeated(judged: &mut [Judged<'_>]) {
     if judged.len() < 2 {
         return;
     }
-    let id = |judged: &Judged<'_>| judged.batch.as_ref().ok().map(|(id, _)| *id);
+    let id = |judged: &Judged<'_>| judged.batch.as_ref().ok().map(|(located, _)| located.id);
     let mut ids: Vec<PartitionId> = judged.iter().filter_map(id).collect();
     ids.sort_unstable();
     let repeated: Vec<PartitionId> =
@@ -169,29 +188,28 @@ fn refuse_repeated(judged: &mut [Judged<'_>]) {
 fn answer<E: Engine>(
     request: &Request<'_>,
     body: &codec::Request<'_>,
-    results: &[Result<Appended, ErrorCode>],
+    judgements: &[Judgement],
     context: &Context<'_>,
     engine: &E,
 ) -> Answer<E::Slice> {
     if body.acks == 0 {
-        let failed = results.iter().find_map(|result| result.as_ref().err());
-        return failed.map_or(Answer::NoResponse, |error| Answer::Close(CloseReason::Unacknowledged(*error)));
+        let failed = judgements.iter().find_map(|judgement| judgement.result.err());
+        return failed.map_or(Answer::NoResponse, |error| Answer::Close(CloseReason::Unacknowledged(error)));
     }
     let version = request.version();
-    let is_elsewhere = |result: &Result<_, _>| *result == Err(ErrorCode::NotLeaderOrFollower);
-    let hints = version >= HINTS_FROM && results.iter().any(is_elsewhere);
+    let hints = version >= HINTS_FROM && judgements.iter().any(Judgement::is_elsewhere);
     let view = hints.then(|| context.view(engine));
     let mut hinted: Vec<LeaderAndEpoch> = Vec::new();
     let mut encoder = codec::ResponseEncoder::new(version, request.correlation_id(), body.topics().len());
-    let mut results = results.iter();
+    let mut judgements = judgements.iter();
     for topic in body.topics() {
         encoder.topic(topic.name, topic.partitions().len());
         for asked in topic.partitions() {
-            let result = results.next().expect("a result for each partition");
-            let view = view.as_ref().filter(|_| is_elsewhere(result));
-            let leader = view.and_then(|view| leader_of(view, topic.name, asked.index));
+            let judgement = judgements.next().expect("one for each partition");
+            let view = view.as_ref().filter(|_| judgement.is_elsewhere());
+            let leader = view.and_then(|view| Some(judgement.located?.leader(view.controller_id())));
             hinted.extend(leader);
-            encoder.partition(&describe(asked.index, *result, leader));
+            encoder.partition(&describe(asked.index, judgement.result, leader));
         }
     }
     let brokers = view.map(|view| view.brokers()).unwrap_or_default();

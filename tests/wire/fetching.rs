@@ -131,6 +131,19 @@ fn what_cannot_be_read_says_why_and_knows_no_offsets() {
 }
 
 #[test]
+fn a_client_with_an_old_epoch_is_told_who_leads() {
+    let fake = Fake::default().with_topic("a", 1, 1);
+    let mut request = to_fetch(&[(1, 0, 0, 9)]);
+    request.topics[0].partitions[0].current_leader_epoch = 1;
+    let response = fetched(&fake, &request);
+    let leader = &response.responses[0].partitions[0].current_leader;
+    assert_eq!((leader.leader_id.0, leader.leader_epoch), (1, 2));
+    assert_eq!(response.node_endpoints.len(), 1);
+    let earlier: m::FetchResponse = ask(1, 15, &request, &fake);
+    assert!(earlier.node_endpoints.is_empty());
+}
+
+#[test]
 fn a_log_that_left_ours_is_told_where() {
     let fake = Fake::default().with_topic("a", 1, 1);
     fake.log("a", 0, |log| {

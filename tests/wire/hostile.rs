@@ -144,3 +144,50 @@ proptest! {
         }
     }
 }
+
+/// Lies in whole requests, through the handlers: an answer or a closed connection, and never a panic.
+#[test]
+fn lies_in_captured_requests_are_answered_or_end_the_connection() {
+    let settings = crate::fake::settings(&[]);
+    let (mut answered, mut closed) = (0, 0);
+    for exchange in &frames::all() {
+        for at in exchange.body_at()..exchange.request.len() {
+            for lie in [LIES[0], LIES[3], LIES[4]] {
+                let mut request = exchange.request.clone();
+                let end = (at + lie.len()).min(request.len());
+                request[at..end].copy_from_slice(&lie[..end - at]);
+                let fake = crate::fake::Fake::default().with_topic("t", 1, 2);
+                let Dispatch::Serve(_) = dispatch(&request) else { continue };
+                match crate::fake::serve_with(&request, &fake, &settings) {
+                    corelane::api::Answer::Close(_) => closed += 1,
+                    _ => answered += 1,
+                }
+            }
+        }
+    }
+    assert!(answered > 1_000 && closed > 1_000, "{answered} answered, {closed} closed");
+}
+
+/// More partitions than any guard lets through, in the two requests that are read by hand.
+#[test]
+fn too_many_partitions_end_the_connection() {
+    let partitions = guard::ELEMENTS_MAX;
+    let count = i32::try_from(partitions).expect("a count").to_be_bytes();
+    let header = |key: u8, version: u8| vec![0, key, 0, version, 0, 0, 0, 7, 0xff, 0xff];
+    let topics_of_t = [0, 0, 0, 1, 0, 1, b't'];
+    let produce = [
+        &header(0, 3)[..],
+        &[0xff, 0xff, 0, 1, 0, 0, 0, 0],
+        &topics_of_t,
+        &count,
+        &vec![0xff; 8 * partitions],
+    ];
+    let fetch = [&header(1, 4)[..], &[0xff; 16], &[0], &topics_of_t, &count, &vec![0; 16 * partitions]];
+    for request in [produce.concat(), fetch.concat()] {
+        let closed = crate::fake::answer(&request, &crate::fake::Fake::default());
+        assert!(
+            matches!(closed, Err(corelane::api::CloseReason::Malformed(Error::TooManyElements { .. }))),
+            "{closed:?}"
+        );
+    }
+}
