@@ -43,3 +43,6 @@ pub const VOUCH_AFTER_MS: i64 = 10;
 
 /// The largest single disk read: a batch of the largest size that a topic may allow, and its surroundings. Bytes.
 pub const READ_BYTES_MAX: usize = 64 << 20;
+
+/// A segment file never grows beyond this, whatever a topic asks for: Kafka's own limit. Bytes.
+pub const SEGMENT_BYTES_MAX: u64 = (1 << 31) - 1;

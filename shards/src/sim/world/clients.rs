@@ -1,7 +1,7 @@
 //! Clients of a simulated broker: producers that remember what they were told, consumers, and who creates topics.
 
-use super::*;
 use super::restart::config;
+use super::*;
 
 impl World {
     pub(super) fn pick_shard(&mut self) -> &mut Running {
@@ -168,7 +168,11 @@ impl World {
         }
     }
 
-    pub(super) fn consumed(&mut self, id: PartitionId, fetched: &crate::core::Fetched) -> Result<(), Violation> {
+    pub(super) fn consumed(
+        &mut self,
+        id: PartitionId,
+        fetched: &crate::core::Fetched,
+    ) -> Result<(), Violation> {
         for batch in &fetched.batches {
             let end = self.oracle.read(id, batch)?;
             if let Some(client) = self.clients.get_mut(&id) {

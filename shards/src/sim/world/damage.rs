@@ -108,7 +108,9 @@ impl World {
         let is_right = match (flipped, error) {
             (Flipped::Anywhere, _) => return Ok(()),
             (Flipped::Envelope, Some(_)) => true,
-            (Flipped::Group | Flipped::Batch, Some(error)) => matches!(error, recovery::Error::Damaged { .. }),
+            (Flipped::Group | Flipped::Batch, Some(error)) => {
+                matches!(error, recovery::Error::Damaged { .. })
+            }
             (_, None) => false,
         };
         if !is_right {

@@ -53,7 +53,11 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn appended(&mut self, tag: Tag, result: Result<Offset, AppendError>) -> Result<(), Violation> {
+    pub(super) fn appended(
+        &mut self,
+        tag: Tag,
+        result: Result<Offset, AppendError>,
+    ) -> Result<(), Violation> {
         let Some(Pending::Append(id, uid)) = self.tags.remove(&tag) else { return Ok(()) };
         let Some(log) = self.oracle.logs.get_mut(&id) else { return Ok(()) };
         let Ok(base) = result else { return Ok(()) };

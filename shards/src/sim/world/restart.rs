@@ -1,8 +1,8 @@
 //! The end of a process, what that does to memory and disk, and the next one.
 
-use super::*;
 use super::damage::Flipped;
 use super::process::path_of;
+use super::*;
 
 impl World {
     pub(super) fn restart(&mut self, loss: Option<Loss>) -> Result<(), Violation> {
@@ -109,7 +109,10 @@ impl World {
         }
     }
 
-    pub(super) fn open(&mut self, dies: bool) -> Result<(Vec<recovery::Opened>, recovery::Report), recovery::Error> {
+    pub(super) fn open(
+        &mut self,
+        dies: bool,
+    ) -> Result<(Vec<recovery::Opened>, recovery::Report), recovery::Error> {
         if !self.rules.hold(Rule::staging_is_kept) && dies {
             // The mutant maps fresh staging memory before the old one's content is safe.
             self.staged.iter_mut().for_each(|m| *m = None);
