@@ -117,3 +117,6 @@ pub const RETRY_AFTER: std::time::Duration = std::time::Duration::from_millis(10
 
 /// Segment files that a shard keeps open; the half used longest ago is closed beyond it.
 pub const SEGMENT_FILES_OPEN_MAX: usize = 1024;
+
+/// A segment file never grows beyond this, whatever a topic asks for: Kafka's own limit. Bytes.
+pub const SEGMENT_BYTES_MAX: u64 = (1 << 31) - 1;

@@ -7,11 +7,11 @@ use super::extents::{Content, Place};
 use super::partition::{Cached, Large, Partition, TailBatch, Waiting};
 use super::producers::{Numbered, Verdict};
 use super::rules::Rule;
-use super::segment::Segment;
+use super::segment::{Noted, Segment};
 use super::shard::{LogStartWaiting, Shard};
 use crate::format::batch::{BatchView, HEADER_BYTES, TimestampType, assigned_header};
 use crate::format::journal::{BatchEntry, ENTRY_ALIGN, ENTRY_HEADER_BYTES, Entry, fragments};
-use crate::limits::BLOCK_BYTES;
+use crate::limits::{BLOCK_BYTES, SEGMENT_BYTES_MAX};
 use crate::types::{Generation, Offset, PartitionId, Timestamp};
 
 /// A batch with its place, ready to be staged.
@@ -262,8 +262,8 @@ fn place<'a>(
 fn next_place(partition: &Partition, length: u64, now: Millis) -> Place {
     let fresh = Place { segment: partition.end, position: 0 };
     let Some(active) = partition.segments.last() else { return fresh };
-    let is_full = active.length + length > partition.config.segment_bytes;
-    let is_old = now - active.created >= partition.config.segment_ms;
+    let is_full = active.length + length > partition.config.segment_bytes.min(SEGMENT_BYTES_MAX);
+    let is_old = now.saturating_sub(active.created) >= partition.config.segment_ms;
     if active.length > 0 && (is_full || is_old) { fresh } else { active.end_place() }
 }
 
@@ -282,6 +282,12 @@ fn record(
     let segment = partition.segments.last_mut().expect("just made sure");
     segment.length = placed.place.position + u64::from(entry.length);
     segment.max_timestamp = segment.max_timestamp.max(entry.max_timestamp);
+    segment.note(&Noted {
+        base: entry.base_offset,
+        position: placed.place.position,
+        length: entry.length,
+        max_timestamp: Timestamp(entry.max_timestamp),
+    });
     if partition.epochs.last().is_none_or(|(epoch, _)| *epoch < entry.epoch) {
         partition.epochs.push((entry.epoch, entry.base_offset));
     }

@@ -351,9 +351,13 @@ impl Shard {
                 }
                 self.stop_partition(file.partition, None);
             }
-            Purpose::Creation(file) | Purpose::DirectoryFlush(file) | Purpose::SegmentFlush(file) => {
+            Purpose::Creation(file) => {
+                if let Some(partition) = self.partitions.get_mut(&file.partition) {
+                    partition.extents.fail();
+                }
                 self.freeze(file.partition);
             }
+            Purpose::DirectoryFlush(file) | Purpose::SegmentFlush(file) => self.freeze(file.partition),
             Purpose::Trim => {}
             Purpose::Read => unreachable!("reads are handled apart"),
         }

@@ -372,7 +372,10 @@ impl Journal {
             settled,
         };
         let sum = close_header(chunk, &header, open.start, open.start + GROUP_HEADER_BYTES..open.end);
-        let bytes = chunk.slice(padded);
+        let bytes = match self.rules.hold(Rule::writes_hold_their_memory) {
+            true => chunk.slice(padded),
+            false => Slice::from_vec(chunk.slice(padded).to_vec()),
+        };
         self.groups.push_back(Group {
             sequence: self.next,
             position,

@@ -19,7 +19,7 @@ use super::segment::Segment;
 use crate::format::batch::TimestampType;
 use crate::format::manifest;
 use crate::memory::Slice;
-use crate::types::{JournalSequence, LeaderEpoch, Offset, PartitionId};
+use crate::types::{JournalSequence, LeaderEpoch, Offset, PartitionId, Timestamp};
 
 /// What a topic's settings say of each of its logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,11 +192,48 @@ impl Partition {
         self.segments.get(at).map(|s| s.base)
     }
 
-    /// A place at or before the batch that holds `offset`, where a batch begins.
-    pub fn place_before(&self, offset: Offset) -> Option<Place> {
+    /// A place at or before the batch that holds `offset`, where a batch begins, and that batch's first offset.
+    pub fn place_before(&self, offset: Offset) -> Option<(Place, Offset)> {
         let at = self.segments.partition_point(|s| s.base <= offset);
         let segment = self.segments.get(at.checked_sub(1)?)?;
-        Some(Place { segment: segment.base, position: 0 })
+        let (base, position) = segment.index.floor_batch(offset);
+        Some((Place { segment: segment.base, position: position.get().into() }, base))
+    }
+
+    /// Where to begin reading to find the first record that is not older than `timestamp`; `None` if no record is that
+    /// late. Every batch before it is older.
+    pub fn place_for_timestamp(&self, timestamp: Timestamp) -> Option<Place> {
+        let segment = self.segments.iter().find(|s| s.max_timestamp >= timestamp.get())?;
+        // An index that does not know the whole segment says where it ends, and the reader goes on from there.
+        let position = segment.index.first_at_or_after(timestamp);
+        Some(Place { segment: segment.base, position: position.get().into() })
+    }
+
+    /// The largest timestamp of the log, in milliseconds; `None` for a log without timestamps.
+    pub fn max_timestamp(&self) -> Option<Timestamp> {
+        self.segments.iter().map(|s| s.max_timestamp).max().filter(|time| *time >= 0).map(Timestamp)
+    }
+
+    /// The epoch under which the batch at `base` was appended.
+    pub fn epoch_of(&self, base: Offset) -> Option<LeaderEpoch> {
+        let at = self.epochs.partition_point(|(_, start)| *start <= base);
+        Some(self.epochs.get(at.checked_sub(1)?)?.0)
+    }
+
+    /// Where the records of `epoch`, or of the newest epoch before it, end: Kafka's OffsetForLeaderEpoch. `None` for an
+    /// epoch that is newer than this log's.
+    pub fn end_offset_for_epoch(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
+        if epoch > self.epoch || epoch < LeaderEpoch(0) {
+            return None;
+        }
+        if epoch == self.epoch {
+            return Some((epoch, self.end));
+        }
+        let newer = self.epochs.partition_point(|(known, _)| *known <= epoch);
+        // The present epoch begins at the log's end as long as nothing was appended under it.
+        let end = self.epochs.get(newer).map_or(self.end, |(_, start)| *start);
+        let found = newer.checked_sub(1).map_or(epoch, |last| self.epochs[last].0);
+        Some((found, end))
     }
 
     /// Notes how far a large batch got; gives back its group.

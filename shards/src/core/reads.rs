@@ -1,15 +1,16 @@
 //! Fetching: whole batches from memory where they are, from the disk where they are not.
 //!
-//! A read begins where a batch begins and skips batches before the offset asked for. Each batch from disk is checked by
-//! its checksum before it is served. The cache reaches back at least to what the disk does not have yet, so a disk read
+//! A read begins where a batch begins and skips batches before the offset asked for. Each batch from disk is checked
+//! before it is served: by its checksum, and, since that covers neither offset nor epoch, by following the batch before it. The cache reaches back at least to what the disk does not have yet, so a disk read
 //! never meets bytes that are still to be written.
 
 use super::effect::{Effect, FetchError, Fetched, Operation, OperationError, Tag};
 use super::extents::Place;
 use super::partition::Partition;
 use super::rules::Rule;
+use super::segment::Noted;
 use super::shard::{Purpose, Shard};
-use crate::format::batch::{Batches, HEADER_BYTES};
+use crate::format::batch::{BatchView, Batches, HEADER_BYTES};
 use crate::limits::BLOCK_BYTES;
 use crate::memory::{AlignedBuffer, Slice};
 use crate::types::{Offset, PartitionId};
@@ -22,14 +23,16 @@ pub(super) struct Read {
     bytes_max: usize,
     /// Where the bytes read begin, at a batch.
     place: Place,
+    /// The first offset of the batch there.
+    expected: Offset,
 }
 
 /// What a piece of a segment gave.
 enum Scanned {
     /// Batches to serve.
     Found(Vec<Slice>),
-    /// Nothing yet; go on at this position with a read of at least so many bytes.
-    GoOn(u64, usize),
+    /// Nothing yet; go on where this offset is expected, at this position, with a read of at least so many bytes.
+    GoOn(Offset, u64, usize),
     /// A batch that is not what was written.
     Damaged,
 }
@@ -65,8 +68,8 @@ impl Shard {
             }
             return Ok(Some(fetched(partition, visible_end, batches)));
         }
-        let place = partition.place_before(offset).ok_or(FetchError::Damaged)?;
-        let read = Read { tag, partition: id, offset, bytes_max, place };
+        let (place, expected) = partition.place_before(offset).ok_or(FetchError::Damaged)?;
+        let read = Read { tag, partition: id, offset, bytes_max, place, expected };
         let bytes = self.tuning.read_bytes.max(bytes_max.min(crate::limits::READ_BYTES_MAX));
         self.read(read, bytes)?;
         Ok(None)
@@ -133,15 +136,21 @@ impl Shard {
     fn scanned(&mut self, read: Read, bytes: Slice) -> Result<Option<Fetched>, FetchError> {
         let visible_end = self.visible_end(read.partition).ok_or(FetchError::UnknownPartition)?;
         let checks = self.rules.hold(Rule::reads_are_checked);
-        let partition = self.partitions.get(&read.partition).ok_or(FetchError::UnknownPartition)?;
+        let partition = self.partitions.get_mut(&read.partition).ok_or(FetchError::UnknownPartition)?;
         let segment_end = partition.segment_end(read.place.segment).ok_or(FetchError::OffsetOutOfRange)?;
-        match scan(&read, &bytes, segment_end, visible_end, checks) {
+        let mut scan = Scan { read: &read, partition, visible_end, checks, passed: Vec::new() };
+        let scanned = scan.batches(&bytes, segment_end);
+        let passed = scan.passed;
+        if let Some(segment) = partition.segment(read.place.segment) {
+            passed.iter().for_each(|batch| segment.note(batch));
+        }
+        match scanned {
             Scanned::Found(batches) => Ok(Some(fetched(partition, visible_end, batches))),
             Scanned::Damaged => Err(FetchError::Damaged),
-            Scanned::GoOn(position, bytes) if position < segment_end => {
+            Scanned::GoOn(expected, position, bytes) if position < segment_end => {
                 let place = Place { position, ..read.place };
                 let bytes = bytes.max(self.tuning.read_bytes);
-                self.read(Read { place, ..read }, bytes).map(|()| None)
+                self.read(Read { place, expected, ..read }, bytes).map(|()| None)
             }
             Scanned::GoOn(..) => {
                 // The offset lies in a gap at the segment's end, so it is answered by the next segment's first batch.
@@ -151,7 +160,7 @@ impl Shard {
                     let batches = first.take_while(|c| c.end <= visible_end).take(1).map(|c| c.bytes.clone());
                     return Ok(Some(fetched(partition, visible_end, batches.collect())));
                 }
-                self.read(Read { place, ..read }, self.tuning.read_bytes).map(|()| None)
+                self.read(Read { place, expected: next, ..read }, self.tuning.read_bytes).map(|()| None)
             }
         }
     }
@@ -161,51 +170,99 @@ fn fetched(partition: &Partition, visible_end: Offset, batches: Vec<Slice>) -> F
     Fetched { batches, high_watermark: visible_end, log_start: partition.log_start }
 }
 
-/// Looks for batches from the read's offset on in the blocks it got.
-fn scan(read: &Read, blocks: &Slice, segment_end: u64, visible_end: Offset, checks: bool) -> Scanned {
-    let lead = usize::try_from(read.place.position % BLOCK_BYTES as u64).expect("less than a block");
-    let in_segment = usize::try_from(segment_end - read.place.position).unwrap_or(usize::MAX);
-    let available = blocks.len().saturating_sub(lead);
-    let bytes = blocks.narrow(lead.min(blocks.len())..lead.min(blocks.len()) + available.min(in_segment));
-    let mut batches = Batches::new(&bytes);
-    let mut found: Vec<Slice> = Vec::new();
-    let mut size = 0;
-    while let Some(next) = batches.next() {
-        let (at, batch) = match next {
-            Ok(next) => next,
-            Err(error) if error.is_truncated() && found.is_empty() => {
-                let is_end_of_file = available < in_segment && blocks.len() % BLOCK_BYTES != 0;
-                return if is_end_of_file { Scanned::Damaged } else { more(read, &batches, bytes.len()) };
+/// A look at a piece of a segment.
+struct Scan<'a> {
+    read: &'a Read,
+    partition: &'a Partition,
+    visible_end: Offset,
+    checks: bool,
+    /// The batches before the offset asked for, for the index.
+    passed: Vec<Noted>,
+}
+
+impl Scan<'_> {
+    /// Looks for batches from the read's offset on in the blocks it got.
+    fn batches(&mut self, blocks: &Slice, segment_end: u64) -> Scanned {
+        let read = self.read;
+        let lead = usize::try_from(read.place.position % BLOCK_BYTES as u64).expect("less than a block");
+        let in_segment =
+            usize::try_from(segment_end.saturating_sub(read.place.position)).unwrap_or(usize::MAX);
+        let available = blocks.len().saturating_sub(lead);
+        let start = lead.min(blocks.len());
+        let bytes = blocks.narrow(start..start + available.min(in_segment));
+        let mut batches = Batches::new(&bytes);
+        let mut found: Vec<Slice> = Vec::new();
+        let (mut size, mut expected) = (0, read.expected);
+        while let Some(next) = batches.next() {
+            let (at, batch) = match next {
+                Ok((at, batch)) if self.belongs(&batch, expected) => (at, batch),
+                Err(error) if error.is_truncated() && found.is_empty() => {
+                    let is_end_of_file = available < in_segment && blocks.len() % BLOCK_BYTES != 0;
+                    return if is_end_of_file {
+                        Scanned::Damaged
+                    } else {
+                        more(read, expected, &batches, bytes.len())
+                    };
+                }
+                _ if found.is_empty() => return Scanned::Damaged,
+                _ => break,
+            };
+            let length = batch.bytes().len();
+            expected = Offset(batch.last_offset().get() + 1);
+            if batch.last_offset() < read.offset {
+                self.pass(at, &batch);
+                continue;
             }
-            Err(error) if error.is_truncated() => break,
-            Err(_) if found.is_empty() => return Scanned::Damaged,
-            Err(_) => break,
-        };
-        let length = batch.bytes().len();
-        if batch.last_offset() < read.offset {
-            continue;
-        }
-        let fits = found.is_empty() || size + length <= read.bytes_max;
-        if !fits || batch.last_offset() >= visible_end {
-            break;
-        }
-        if checks && batch.check_crc().is_err() {
-            if found.is_empty() {
-                return Scanned::Damaged;
+            let fits = found.is_empty() || size + length <= read.bytes_max;
+            if !fits || batch.last_offset() >= self.visible_end {
+                break;
             }
-            break;
+            if self.checks && batch.check_crc().is_err() {
+                if found.is_empty() {
+                    return Scanned::Damaged;
+                }
+                break;
+            }
+            size += length;
+            found.push(bytes.narrow(at..at + length));
         }
-        size += length;
-        found.push(bytes.narrow(at..at + length));
+        if found.is_empty() { more(read, expected, &batches, bytes.len()) } else { Scanned::Found(found) }
     }
-    if found.is_empty() { more(read, &batches, bytes.len()) } else { Scanned::Found(found) }
+
+    /// Whether the batch is the one that was written here, as far as its header shows. Offset and epoch lie outside the
+    /// checksum, so that a flipped bit in them, or a batch that a misdirected write left here, shows in nothing else.
+    fn belongs(&self, batch: &BatchView<'_>, expected: Offset) -> bool {
+        let (base, last) = (batch.base_offset(), batch.last_offset());
+        let next_segment = self.partition.segment_after(self.read.place.segment);
+        let is_in_place = base == expected
+            && last >= base
+            && last < self.partition.end
+            && next_segment.is_none_or(|next| last < next);
+        let has_its_epoch = self.partition.epoch_of(base) == Some(batch.leader_epoch());
+        is_in_place && has_its_epoch || !self.checks
+    }
+
+    /// Remembers a batch before the offset asked for, if it is whole: its time is believed from then on.
+    fn pass(&mut self, at: usize, batch: &BatchView<'_>) {
+        let position = self.read.place.position + at as u64;
+        let known = self.partition.segments.binary_search_by_key(&self.read.place.segment, |s| s.base);
+        let known = known.map_or(0, |i| self.partition.segments[i].index.end().get().into());
+        if position < known || batch.check_crc().is_err() {
+            return;
+        }
+        self.passed.push(Noted {
+            base: batch.base_offset(),
+            position,
+            length: u32::try_from(batch.bytes().len()).expect("a batch's length field has 31 bits"),
+            max_timestamp: batch.max_timestamp(),
+        });
+    }
 }
 
 /// Goes on where the batches read so far end, with enough bytes for the one that was cut off.
-fn more(read: &Read, batches: &Batches<'_>, read_bytes: usize) -> Scanned {
+fn more(read: &Read, expected: Offset, batches: &Batches<'_>, read_bytes: usize) -> Scanned {
     let position = read.place.position + batches.position() as u64;
-    let rest = batches.rest();
-    let needed = match crate::format::batch::BatchView::parse(rest) {
+    let needed = match BatchView::parse(batches.rest()) {
         Err(crate::format::batch::Error::Truncated { needed, .. }) => needed,
         _ => HEADER_BYTES,
     };
@@ -213,5 +270,5 @@ fn more(read: &Read, batches: &Batches<'_>, read_bytes: usize) -> Scanned {
     if needed > crate::limits::READ_BYTES_MAX || (batches.position() == 0 && needed <= read_bytes) {
         return Scanned::Damaged;
     }
-    Scanned::GoOn(position, needed)
+    Scanned::GoOn(expected, position, needed)
 }

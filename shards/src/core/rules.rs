@@ -64,6 +64,8 @@ rules! {
     checkpoint_covers_completed,
     /// A staging chunk is overwritten only when its groups are durable.
     staging_waits_for_durable,
+    /// A journal write holds the memory it writes from until it has completed.
+    writes_hold_their_memory,
     /// An entry is published before it is acked.
     publish_before_ack,
     /// Recovery leaves staging memory alone until its manifest is durable.

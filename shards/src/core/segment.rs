@@ -2,8 +2,9 @@
 
 use super::effect::{Millis, Operation};
 use super::extents::Place;
+use crate::format::index::SparseIndex;
 use crate::format::manifest;
-use crate::types::Offset;
+use crate::types::{Offset, Position, Timestamp};
 
 /// One segment.
 #[derive(Clone, Debug)]
@@ -36,6 +37,21 @@ pub struct Segment {
     pub flushes_for_checkpoint: bool,
     /// Whether it is rolled and its file cut to its length.
     pub is_trimmed: bool,
+    /// Where batches begin, as far as they were appended or read in order since this process started.
+    pub index: SparseIndex,
+}
+
+/// What an index is told of a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Noted {
+    /// Its first record's offset.
+    pub base: Offset,
+    /// Where in the segment it begins. Bytes.
+    pub position: u64,
+    /// Its size in bytes.
+    pub length: u32,
+    /// The largest timestamp of its records.
+    pub max_timestamp: Timestamp,
 }
 
 /// How far the creation of a segment's file got.
@@ -67,6 +83,7 @@ impl Segment {
             checkpoint_wants_flush: false,
             flushes_for_checkpoint: false,
             is_trimmed: false,
+            index: SparseIndex::new(base),
         }
     }
 
@@ -78,6 +95,15 @@ impl Segment {
             file: File::Ready,
             directory_is_durable: true,
             ..Segment::new(Offset(segment.base), segment.created)
+        }
+    }
+
+    /// Tells the index of a batch, if it is the next one that the index does not know.
+    pub fn note(&mut self, batch: &Noted) {
+        let Ok(position) = u32::try_from(batch.position) else { return };
+        let is_next = self.index.end() == Position(position) && batch.base >= self.base;
+        if is_next && position.checked_add(batch.length).is_some() {
+            self.index.append(batch.base, Position(position), batch.length, batch.max_timestamp);
         }
     }
 

@@ -102,6 +102,13 @@ impl SparseIndex {
         behind.checked_sub(1).map_or(Position(0), |last| self.offsets[last].position)
     }
 
+    /// As [`SparseIndex::floor`], with the base offset of the batch that begins there.
+    pub fn floor_batch(&self, offset: Offset) -> (Offset, Position) {
+        let behind = self.offsets.partition_point(|entry| self.absolute(*entry) <= offset);
+        let last = behind.checked_sub(1).map(|last| self.offsets[last]);
+        last.map_or((self.base_offset, Position(0)), |entry| (self.absolute(entry), entry.position))
+    }
+
     /// Where to begin reading to find the first batch whose max timestamp is not below `timestamp`: the start of a batch,
     /// or the segment's end if no batch is that late. All batches before it are earlier.
     pub fn first_at_or_after(&self, timestamp: Timestamp) -> Position {

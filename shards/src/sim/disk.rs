@@ -37,16 +37,26 @@ pub struct Faults {
 #[derive(Clone, Debug, Default)]
 struct SimFile {
     durable: Vec<Sector>,
-    /// Newer versions of sectors, oldest first, each with the number of its write.
-    cached: BTreeMap<usize, Vec<(u64, Sector)>>,
+    /// Newer versions of sectors, oldest first.
+    cached: BTreeMap<usize, Vec<Version>>,
     length: u64,
     entry_is_durable: bool,
+}
+
+/// What a write put into a sector.
+#[derive(Clone, Debug)]
+struct Version {
+    /// The write's number.
+    number: u64,
+    sector: Sector,
+    /// A failed flush covered it: reads still see it, and no later flush makes it durable.
+    forsaken: bool,
 }
 
 impl SimFile {
     fn sector(&self, index: usize) -> Sector {
         match self.cached.get(&index).and_then(|versions| versions.last()) {
-            Some((_, sector)) => *sector,
+            Some(version) => version.sector,
             None => self.durable.get(index).copied().unwrap_or([0; SECTOR_BYTES]),
         }
     }
@@ -116,7 +126,7 @@ impl SimDisk {
         for (i, sector) in bytes.chunks_exact(SECTOR_BYTES).enumerate() {
             if lands() {
                 let sector = sector.try_into().expect("a whole sector");
-                file.cached.entry(first + i).or_default().push((number, sector));
+                file.cached.entry(first + i).or_default().push(Version { number, sector, forsaken: false });
             }
         }
         file.length = file.length.max(position + bytes.len() as u64);
@@ -127,14 +137,22 @@ impl SimDisk {
         let Some(file) = self.files.get_mut(path) else { return };
         let mut cached = std::mem::take(&mut file.cached);
         for (index, versions) in &mut cached {
-            let covered = versions.partition_point(|(number, _)| *number < before);
-            if let Some((_, sector)) = versions[..covered].last() {
-                file.set_durable(*index, *sector);
+            let newest = versions.iter().rposition(|v| v.number < before && !v.forsaken);
+            if let Some(newest) = newest {
+                file.set_durable(*index, versions[newest].sector);
+                versions.drain(..=newest);
             }
-            versions.drain(..covered);
         }
         cached.retain(|_, versions| !versions.is_empty());
         file.cached = cached;
+    }
+
+    /// A flush of what was written before write number `before` fails: the kernel takes these pages for clean now.
+    pub fn fail_flush(&mut self, path: &str, before: u64) {
+        let Some(file) = self.files.get_mut(path) else { return };
+        for version in file.cached.values_mut().flatten().filter(|v| v.number < before) {
+            version.forsaken = true;
+        }
     }
 
     /// Makes a write durable that has just been made, as a synchronous write does: that range and nothing else.
@@ -143,9 +161,9 @@ impl SimDisk {
         let first = usize::try_from(position).expect("small") / SECTOR_BYTES;
         for index in first..first + length / SECTOR_BYTES {
             if let Some(versions) = file.cached.remove(&index)
-                && let Some((_, sector)) = versions.last()
+                && let Some(version) = versions.last()
             {
-                file.set_durable(index, *sector);
+                file.set_durable(index, version.sector);
             }
         }
     }
@@ -216,7 +234,7 @@ impl SimDisk {
                     sector.fill_with(|| random.next().to_le_bytes()[0]);
                     file.set_durable(index, sector);
                 } else if kept > 0 {
-                    file.set_durable(index, versions[kept - 1].1);
+                    file.set_durable(index, versions[kept - 1].sector);
                 }
                 self.faults.sectors_dropped += u64::from(kept < versions.len());
             }

@@ -65,6 +65,8 @@ pub struct Compared {
     pub acked_checked: u64,
     /// States compared with their replay.
     pub replays: u64,
+    /// Bytes of segment files compared at the end.
+    pub file_bytes: u64,
 }
 
 /// All logs that are alive.

@@ -45,6 +45,8 @@ pub struct Profile {
     pub die_in_recovery: u32,
     /// Whether clients send batches twice.
     pub duplicates: bool,
+    /// Whether clients send batches that leave a gap.
+    pub gaps: bool,
     /// Whether torn sectors may hold garbage.
     pub garbage: bool,
 }
@@ -76,6 +78,7 @@ impl Profile {
             die_in_append: sometimes(random, 400, 8),
             die_in_recovery: sometimes(random, 500, 400),
             duplicates: random.per_mille(500),
+            gaps: random.per_mille(500),
             garbage: random.per_mille(500),
         }
     }

@@ -114,14 +114,7 @@ fn recover(
     let scan = scan::scan(disk, shard, manifest, opening.rules)?;
     let Opening { known, is_deleted, now, rules, .. } = *opening;
     let input = Input { shard, manifest, scan: &scan, known, is_deleted, now, rules };
-    #[cfg_attr(not(feature = "sim"), allow(unused_mut, reason = "only a mutant changes the parts"))]
-    let (mut parts, replayed) = replay::replay(disk, &input)?;
-    #[cfg(feature = "sim")]
-    if !opening.rules.hold(Rule::journal_vouches) {
-        for part in &mut parts {
-            replay::extend_by_checksum(disk, part)?;
-        }
-    }
+    let (parts, replayed) = replay::replay(disk, &input)?;
     report.groups += scan.groups.len();
     report.groups_staged += scan.staged;
     report.replayed.entries += replayed.entries;

@@ -58,11 +58,11 @@ pub(super) fn replay(
     disk: &mut impl Disk,
     input: &Input<'_>,
 ) -> Result<(Vec<manifest::Partition>, Replayed), Error> {
-    let mut logs = start(input);
+    let mut logs = start(disk, input)?;
     let mut replayed = Replayed::default();
     let voids = voids(input)?;
     let first_staged = input.scan.groups.len() - input.scan.staged;
-    for (i, group) in input.scan.groups.iter().enumerate() {
+    'groups: for (i, group) in input.scan.groups.iter().enumerate() {
         for entry in group.view(input.manifest).entries() {
             let entry = entry.map_err(|error| input.damaged(Damage::Malformed(group.sequence, error)))?;
             let Some(log) = find_log(&mut logs, input, entry.partition()) else {
@@ -72,6 +72,9 @@ pub(super) fn replay(
             if log.apply(disk, input, group.sequence, &voids, &entry)? {
                 replayed.entries += 1;
                 replayed.entries_staged += usize::from(i >= first_staged);
+            }
+            if log.cut && !input.rules.hold(Rule::cut_one_partition) {
+                break 'groups;
             }
         }
     }
@@ -83,9 +86,17 @@ pub(super) fn replay(
     Ok((parts, replayed))
 }
 
-fn start(input: &Input<'_>) -> BTreeMap<PartitionId, Log> {
-    let alive = input.manifest.partitions.iter().filter(|part| input.is_alive(part.id()));
-    alive.map(|part| (part.id(), Log::new(part.clone()))).collect()
+/// The logs as the manifest has them.
+fn start(disk: &mut impl Disk, input: &Input<'_>) -> Result<BTreeMap<PartitionId, Log>, Error> {
+    let mut logs = BTreeMap::new();
+    for part in input.manifest.partitions.iter().filter(|part| input.is_alive(part.id())) {
+        let mut part = part.clone();
+        if !input.rules.hold(Rule::journal_vouches) {
+            extend_by_checksum(disk, &mut part)?;
+        }
+        logs.insert(part.id(), Log::new(part));
+    }
+    Ok(logs)
 }
 
 fn find_log<'a>(
@@ -275,6 +286,11 @@ impl Log {
                 disk.flush_segment(file)?;
             }
         }
+        // What lies behind the log's end belongs to batches that do not count: no later reader is to meet it.
+        if let Some(segment) = self.part.segments.last() {
+            let file = SegmentFile { partition: id, base: Offset(segment.base) };
+            disk.trim_segment(file, segment.length.next_multiple_of(BLOCK_BYTES as u64))?;
+        }
         let bases: Vec<i64> = self.part.segments.iter().map(|s| s.base).collect();
         disk.retain_segments(id, &bases)?;
         self.part.producers = self.producers.to_manifest();
@@ -336,8 +352,7 @@ fn numbered(batch: &BatchEntry) -> Numbered {
 }
 
 /// The mutant that believes what lies behind the manifest's position: batches with a good checksum and the next offset.
-#[cfg(feature = "sim")]
-pub(super) fn extend_by_checksum(disk: &mut impl Disk, part: &mut manifest::Partition) -> Result<(), Error> {
+fn extend_by_checksum(disk: &mut impl Disk, part: &mut manifest::Partition) -> Result<(), Error> {
     let id = part.id();
     let Some(last) = part.segments.last_mut() else { return Ok(()) };
     let file = SegmentFile { partition: id, base: Offset(last.base) };

@@ -1,0 +1,279 @@
+//! Clients of a simulated broker: producers that remember what they were told, consumers, and who creates topics.
+
+use super::restart::config;
+use super::*;
+
+impl World {
+    pub(super) fn pick_shard(&mut self) -> &mut Running {
+        let at = self.random.below(self.shards.len());
+        &mut self.shards[at]
+    }
+
+    pub(super) fn owner(&self, id: PartitionId) -> usize {
+        owner(id, self.shards.len())
+    }
+
+    pub(super) fn pick_log(&mut self) -> Option<PartitionId> {
+        let ids: Vec<_> = self.known.iter().copied().collect();
+        self.random.pick(&ids).copied()
+    }
+
+    pub(super) fn tag(&mut self, pending: Pending) -> Tag {
+        self.last_tag += 1;
+        self.tags.insert(Tag(self.last_tag), pending);
+        Tag(self.last_tag)
+    }
+
+    pub(super) fn client_appends(&mut self) -> Result<(), Violation> {
+        let Some(id) = self.pick_log() else { return Ok(()) };
+        if self.clients[&id].queue.is_empty() {
+            self.make_batch(id);
+        }
+        while self.send_next(id)? {
+            if self.random.per_mille(700) {
+                break;
+            }
+        }
+        if self.profile.duplicates && self.random.per_mille(100) {
+            self.send_duplicate(id)?;
+        }
+        if self.profile.gaps && self.random.per_mille(50) {
+            self.send_gap(id)?;
+        }
+        Ok(())
+    }
+
+    /// Sends a batch whose sequence leaves a gap: where the producer is known it must be refused.
+    pub(super) fn send_gap(&mut self, id: PartitionId) -> Result<(), Violation> {
+        let Some(client) = self.clients.get(&id) else { return Ok(()) };
+        let Some(log) = self.oracle.logs.get(&id) else { return Ok(()) };
+        let is_known = log.batches.last().is_some_and(|b| producer_of(&b.bytes) == client.producer);
+        if !is_known || self.may_expire() {
+            return Ok(());
+        }
+        let sequence = Sequence(client.next_sequence + 7);
+        let header = fixture::Header::idempotent(client.producer, ProducerEpoch(0), sequence);
+        let (at, now, acks) = (self.owner(id), self.now, client.acks);
+        self.last_tag += 1;
+        let bytes = fixture::batch(&header, &[b"gap"]);
+        match self.shards[at].core.append(now, id, &bytes, acks, Tag(self.last_tag)) {
+            Err(AppendError::OutOfOrderSequence) => self.hits.count("gap refused"),
+            Err(AppendError::Stopped | AppendError::PartitionStopped) => {}
+            other => return Err(violation(id, format!("a gap in the sequence gave {other:?}"))),
+        }
+        Ok(())
+    }
+
+    /// Whether producers may have been forgotten in this world, so that what they send cannot be judged.
+    pub(super) fn may_expire(&self) -> bool {
+        self.profile.jump > 0
+    }
+
+    pub(super) fn make_batch(&mut self, id: PartitionId) {
+        let is_large = self.random.per_mille(self.profile.large);
+        let records = if is_large { 1 } else { self.random.between(1, 3) };
+        let bytes = if is_large { self.random.between(9_000, 24_000) } else { self.random.between(1, 1500) };
+        for _ in 0..self.random.between(1, 2) {
+            self.last_uid += 1;
+            let uid = self.last_uid;
+            let values: Vec<Vec<u8>> = (0..records).map(|i| payload(id, uid, i, bytes)).collect();
+            let client = self.clients.get_mut(&id).expect("every log has a client");
+            let header = fixture::Header::idempotent(
+                client.producer,
+                ProducerEpoch(0),
+                Sequence(client.next_sequence),
+            );
+            client.next_sequence += i32::try_from(records).expect("few");
+            client.queue.push_back((uid, fixture::batch(&header, &values)));
+        }
+    }
+
+    /// Sends the first batch in the queue. False: it has to wait, or there is none.
+    pub(super) fn send_next(&mut self, id: PartitionId) -> Result<bool, Violation> {
+        let Some((uid, bytes)) = self.clients[&id].queue.front().cloned() else { return Ok(false) };
+        let tag = self.tag(Pending::Append(id, uid));
+        let (at, now, acks) = (self.owner(id), self.now, self.clients[&id].acks);
+        if self.random.per_mille(self.profile.die_in_append) {
+            let stores = self.random.below(12);
+            self.staged[at].as_ref().expect("a running shard has staging memory").set_fuse(Some(stores));
+        }
+        let core = &mut self.shards[at].core;
+        let before = core.partition(id).map(|p| p.end);
+        let result = core.append(now, id, &bytes, acks, tag);
+        let after = core.partition(id).map(|p| p.end);
+        if let (Some(base), Some(end)) = (before, after)
+            && base != end
+        {
+            let sent = Sent { uid, bytes, base, end, acks, acked: false };
+            self.oracle.logs.entry(id).or_default().batches.push(sent);
+        }
+        if self.staged[at].as_ref().is_some_and(|m| m.is_dead()) {
+            // What this step asked for never left the process.
+            self.hits.count("died in append");
+            self.restart(Some(Loss::Process))?;
+            return Ok(false);
+        }
+        self.staged[at].as_ref().expect("as above").set_fuse(None);
+        match result {
+            Ok(()) => {
+                self.clients.get_mut(&id).expect("it just sent").queue.pop_front();
+                Ok(true)
+            }
+            Err(AppendError::Busy) => {
+                self.hits.count("busy");
+                Ok(false)
+            }
+            Err(AppendError::Stopped | AppendError::PartitionStopped) => Ok(false),
+            Err(error) => Err(violation(id, format!("batch {uid} was refused: {error}"))),
+        }
+    }
+
+    /// Sends a batch again that was appended and perhaps not answered: it must be recognised.
+    pub(super) fn send_duplicate(&mut self, id: PartitionId) -> Result<(), Violation> {
+        let Some(log) = self.oracle.logs.get(&id) else { return Ok(()) };
+        let own = self.clients[&id].producer;
+        let newest = log.batches.iter().rev().take(5).filter(|b| producer_of(&b.bytes) == own);
+        let candidates: Vec<_> = newest.map(|b| (b.uid, b.bytes.clone(), b.base)).collect();
+        let Some((uid, bytes, _)) = self.random.pick(&candidates).cloned() else { return Ok(()) };
+        let tag = self.tag(Pending::Append(id, uid));
+        let (at, now, acks) = (self.owner(id), self.now, self.clients[&id].acks);
+        let core = &mut self.shards[at].core;
+        let before = core.partition(id).map(|p| p.end);
+        let result = core.append(now, id, &bytes, acks, tag);
+        let is_appended = before != core.partition(id).map(|p| p.end);
+        if is_appended && self.profile.jump == 0 {
+            return Err(violation(id, format!("batch {uid} was appended twice")));
+        }
+        match result {
+            Ok(()) if !is_appended => self.hits.count("duplicate recognised"),
+            Ok(()) => return Err(violation(id, format!("batch {uid} was appended twice"))),
+            Err(_) => {}
+        }
+        Ok(())
+    }
+
+    pub(super) fn consumer_fetches(&mut self) -> Result<(), Violation> {
+        let Some(id) = self.pick_log() else { return Ok(()) };
+        let anywhere = self.random.per_mille(300);
+        let from = if anywhere { Offset(0) } else { self.clients[&id].consumer_at };
+        let at = self.owner(id);
+        let Some(partition) = self.shards[at].core.partition(id) else { return Ok(()) };
+        let from = from.max(partition.log_start);
+        let tag = self.tag(Pending::Fetch(id));
+        let bytes_max = self.random.between(1, 40_000);
+        match self.shards[at].core.fetch(id, from, bytes_max, tag) {
+            Ok(Some(fetched)) => self.consumed(id, &fetched),
+            Ok(None) | Err(crate::core::FetchError::Busy) => Ok(()),
+            Err(error) => Err(violation(id, format!("a fetch from {from} was refused: {error}"))),
+        }
+    }
+
+    pub(super) fn consumed(
+        &mut self,
+        id: PartitionId,
+        fetched: &crate::core::Fetched,
+    ) -> Result<(), Violation> {
+        for batch in &fetched.batches {
+            let end = self.oracle.read(id, batch)?;
+            if let Some(client) = self.clients.get_mut(&id) {
+                client.consumer_at = client.consumer_at.max(end);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn delete_records(&mut self) -> Result<(), Violation> {
+        let Some(id) = self.pick_log() else { return Ok(()) };
+        let at = self.owner(id);
+        let Some(partition) = self.shards[at].core.partition(id) else { return Ok(()) };
+        let (low, high) = (partition.log_start.get(), partition.high_watermark.get());
+        let wanted = Offset(low + self.random.below(usize::try_from(high - low + 1).expect("small")) as i64);
+        // Only batch boundaries, so that whole logs can be compared batch by batch.
+        let log = self.oracle.logs.entry(id).or_default();
+        let offset = log.batches.iter().map(|b| b.base).rfind(|base| *base <= wanted).unwrap_or(Offset(low));
+        log.start_asked = log.start_asked.max(offset);
+        let tag = self.tag(Pending::DeleteRecords(id));
+        match self.shards[at].core.delete_records(id, offset, tag) {
+            Ok(()) | Err(AppendError::Busy | AppendError::Stopped) => Ok(()),
+            Err(error) => {
+                Err(violation(id, format!("deleting records before {offset} was refused: {error}")))
+            }
+        }
+    }
+
+    // ---- topics
+
+    pub(super) fn create_topic(&mut self) -> PartitionId {
+        self.topics_made += 1;
+        self.last_producer += 1;
+        // The incarnation is all that differs between a topic deleted and its successor of the same name and number.
+        let id = PartitionId { topic: TopicId([self.topics_made; 16]), index: PartitionIndex(0) };
+        self.known.insert(id);
+        let acks = if self.random.per_mille(500) { Acks::All } else { Acks::Leader };
+        self.add_client(id, acks);
+        self.oracle.logs.insert(id, LogHistory::default());
+        id
+    }
+
+    pub(super) fn add_client(&mut self, id: PartitionId, acks: Acks) {
+        self.last_producer += 1;
+        let client = Client {
+            producer: ProducerId(self.last_producer),
+            next_sequence: 0,
+            acks,
+            queue: VecDeque::new(),
+            consumer_at: Offset(0),
+        };
+        self.clients.insert(id, client);
+    }
+
+    pub(super) fn recreate(&mut self) -> Result<(), Violation> {
+        let Some(id) = self.pick_log() else { return Ok(()) };
+        if self.topics_made == u8::MAX {
+            return Ok(());
+        }
+        // The metadata store commits first.
+        self.known.remove(&id);
+        self.deleted.insert(id);
+        self.clients.remove(&id);
+        self.oracle.logs.remove(&id);
+        self.tags.retain(|_, pending| !matches!(pending, Pending::Append(p, _) | Pending::Fetch(p) | Pending::DeleteRecords(p) if *p == id));
+        let at = self.owner(id);
+        self.shards[at].core.delete_partition(id);
+        self.epoch_floor += 1;
+        let new = self.create_topic();
+        let at = self.owner(new);
+        self.shards[at].core.create_partition(new, LeaderEpoch(self.epoch_floor), config());
+        self.take_effects(at)
+    }
+
+    /// The client sends again what is not there, and starts over under a new id if acknowledged batches are among it.
+    pub(super) fn resume_client(&mut self, id: PartitionId, survivors: usize) {
+        let log = self.oracle.logs.get_mut(&id).expect("just compared");
+        let lost: Vec<Sent> = log.batches.split_off(survivors);
+        let log_end = log.batches.last().map_or(Offset(0), |b| b.end);
+        let client = self.clients.get_mut(&id).expect("every log has a client");
+        client.consumer_at = client.consumer_at.min(log_end);
+        if lost.iter().any(|b| b.acked) {
+            let acks = client.acks;
+            self.hits.count("acks=1 lost with the power");
+            self.add_client(id, acks);
+            return;
+        }
+        for batch in lost.into_iter().rev() {
+            client.queue.push_front((batch.uid, batch.bytes));
+        }
+    }
+}
+
+fn producer_of(batch: &[u8]) -> ProducerId {
+    crate::format::batch::BatchView::parse(batch).map_or(ProducerId::NONE, |(view, _)| view.producer_id())
+}
+
+/// A value that names its log, batch and record, filled up to `bytes`.
+fn payload(id: PartitionId, uid: u64, record: usize, bytes: usize) -> Vec<u8> {
+    let mut value = format!("{id}#{uid}.{record}:").into_bytes();
+    let fill = uid.to_le_bytes()[0] ^ 0xA5;
+    value.resize(bytes.max(value.len()), fill);
+    value
+}

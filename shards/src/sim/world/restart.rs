@@ -1,0 +1,192 @@
+//! The end of a process, what that does to memory and disk, and the next one.
+
+use super::damage::Flipped;
+use super::process::path_of;
+use super::*;
+
+impl World {
+    pub(super) fn restart(&mut self, loss: Option<Loss>) -> Result<(), Violation> {
+        let live: BTreeMap<_, _> = self
+            .shards
+            .iter()
+            .flat_map(|s| s.core.partitions())
+            .map(|p| (p.id, (p.end, p.producers.without_times(), p.stopped_from.is_some())))
+            .collect();
+        self.crash(loss);
+        let flipped = match loss {
+            Some(Loss::Damage) => self.flip_a_bit(),
+            _ => Flipped::Anywhere,
+        };
+        let mut loss = loss;
+        let mut attempt = 0;
+        let (opened, report) = loop {
+            attempt += 1;
+            let dies = attempt < 4 && loss.is_some() && self.random.per_mille(self.profile.die_in_recovery);
+            match self.open(dies) {
+                Ok(opened) => break opened,
+                Err(recovery::Error::Disk(DiskError::Died)) => {
+                    self.hits.count("died in recovery");
+                    if self.profile.power > 0 && self.random.per_mille(500) {
+                        if loss != Some(Loss::Damage) {
+                            loss = Some(Loss::Power);
+                        }
+                        self.disk.lose_power(&mut self.random, self.profile.garbage);
+                        self.staged.iter_mut().for_each(|m| *m = None);
+                    }
+                }
+                Err(error) => {
+                    self.check_reported(flipped, Some(&error))?;
+                    if !self.damaged {
+                        return Err(Violation(format!("a restart after {loss:?} failed: {error}")));
+                    }
+                    self.hits.count("damage reported at a restart");
+                    self.halted = true;
+                    return Ok(());
+                }
+            }
+        };
+        self.check_reported(flipped, None)?;
+        self.count_recovery(&report);
+        self.start_shards(opened, report.epoch);
+        let writes = std::mem::take(&mut self.late_writes);
+        for (path, position, bytes) in writes {
+            self.disk.write(&path, position, &bytes, || true);
+        }
+        let Some(loss) = loss else { return Ok(()) };
+        for id in self.known.clone() {
+            self.check_recovered(id, loss, live.get(&id))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn count_recovery(&mut self, report: &recovery::Report) {
+        let replayed = report.replayed;
+        for (name, count) in [
+            ("groups from the journal", report.groups - report.groups_staged),
+            ("groups from staging memory", report.groups_staged),
+            ("entries replayed", replayed.entries),
+            ("entries from staging memory", replayed.entries_staged),
+            ("logs cut at a digest", replayed.logs_cut),
+            ("entries of deleted logs", replayed.entries_of_deleted),
+        ] {
+            self.hits.add(name, count as u64);
+        }
+    }
+
+    /// The process dies, and perhaps the power with it.
+    pub(super) fn crash(&mut self, loss: Option<Loss>) {
+        let fenced = self.rules.hold(Rule::writes_are_fenced);
+        for at in 0..self.shards.len() {
+            for (effect, _) in std::mem::take(&mut self.shards[at].in_flight) {
+                let path = path_of(&effect, at).unwrap_or_default();
+                match effect {
+                    Effect::WriteJournal { position, bytes, .. }
+                    | Effect::WriteSegment { position, bytes, .. } => {
+                        // Under way at the end: all of it lands, or a part, or nothing.
+                        let chance = [1000, 500, 0][self.random.below(3)];
+                        let random = &mut self.random;
+                        self.disk.write(&path, position, &bytes, || random.per_mille(chance));
+                        if !fenced && self.random.per_mille(500) {
+                            self.late_writes.push((path, position, bytes.to_vec()));
+                        }
+                    }
+                    Effect::CreateSegment { .. } if self.random.per_mille(500) => self.disk.create(&path),
+                    Effect::CommitManifest { manifest, .. } if self.random.per_mille(500) => {
+                        self.disk.replace(&manifest_path(&self.shards[at].manifest), &manifest.encode());
+                        self.hits.count("died behind a manifest");
+                    }
+                    _ => {}
+                }
+            }
+        }
+        self.shards.clear();
+        self.tags.clear();
+        self.staged.iter().flatten().for_each(|m| m.set_fuse(None));
+        if loss == Some(Loss::Power) {
+            self.late_writes.clear();
+            self.disk.lose_power(&mut self.random, self.profile.garbage);
+            self.staged.iter_mut().for_each(|m| *m = None);
+        }
+    }
+
+    pub(super) fn open(
+        &mut self,
+        dies: bool,
+    ) -> Result<(Vec<recovery::Opened>, recovery::Report), recovery::Error> {
+        if !self.rules.hold(Rule::staging_is_kept) && dies {
+            // The mutant maps fresh staging memory before the old one's content is safe.
+            self.staged.iter_mut().for_each(|m| *m = None);
+        }
+        let shards = u16::try_from(self.random.between(1, self.profile.shards_max)).expect("few");
+        let steps_left = dies.then(|| self.random.below(14) as u64);
+        let deleted = self.deleted.clone();
+        let owner = move |id: PartitionId| ShardIndex(u16::try_from(owner(id, shards.into())).expect("few"));
+        let opening = Opening {
+            shards,
+            known: &self.known.clone(),
+            is_deleted: &|id| deleted.contains(&id),
+            owner: &owner,
+            geometry: Geometry { capacity: JOURNAL_BYTES, group_bytes_max: GROUP_BYTES_MAX },
+            flush_method: if self.random.per_mille(500) {
+                FlushMethod::Dsync
+            } else {
+                FlushMethod::Fdatasync
+            },
+            epoch_floor: LeaderEpoch(self.epoch_floor),
+            now: self.now,
+            rules: &self.rules.clone(),
+        };
+        let mut directory =
+            Directory { disk: &mut self.disk, staged: &self.staged, random: &mut self.random, steps_left };
+        recovery::open(&mut directory, &opening)
+    }
+
+    pub(super) fn start_shards(&mut self, opened: Vec<recovery::Opened>, epoch: LeaderEpoch) {
+        self.epoch_floor = self.epoch_floor.max(epoch.get());
+        self.staged.clear();
+        for opened in opened {
+            let bytes = STAGING_CHUNKS * usize::try_from(GROUP_BYTES_MAX).expect("small");
+            let mapping = Rc::new(Mapping::private(bytes).expect("memory"));
+            let staging = Staging::new(Rc::clone(&mapping), usize::try_from(GROUP_BYTES_MAX).expect("small"));
+            self.staged.push(Some(mapping));
+            let slab = Slab::new(SLAB_BYTES);
+            let mut core = Shard::new(opened.start, epoch, staging, slab, tuning(), self.rules.clone());
+            for part in &opened.partitions {
+                core.open_partition(part, config());
+            }
+            for part in opened.set_aside {
+                core.set_aside(part);
+            }
+            self.shards.push(Running { core, manifest: opened.manifest, in_flight: Vec::new() });
+        }
+    }
+
+    /// A bit flips while the process is down, whose last operations came to their end.
+    pub(super) fn damage_and_restart(&mut self) -> Result<(), Violation> {
+        self.settle_in_flight()?;
+        self.damaged = true;
+        self.restart(Some(Loss::Damage))
+    }
+}
+
+/// The settings of every topic.
+pub(super) fn config() -> Config {
+    Config {
+        segment_bytes: 96 << 10,
+        segment_ms: 600_000,
+        batch_bytes_max: 64 << 10,
+        timestamp_type: TimestampType::CreateTime,
+        producer_expiration_ms: 86_400_000,
+    }
+}
+
+fn tuning() -> Tuning {
+    Tuning {
+        large_batch_bytes: 9_000,
+        large_segments_per_commit: 2,
+        lazy_write_bytes: 12 << 10,
+        digested_bytes_per_checkpoint: 200 << 10,
+        read_bytes: 8 << 10,
+        journal_bytes_max: 256 << 10,
+    }
+}
