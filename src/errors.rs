@@ -128,7 +128,11 @@ impl Page {
     }
 
     fn facts(self) -> Facts {
-        match self {
+        self.facts_of_usage().unwrap_or_else(|| self.facts_of_machine())
+    }
+
+    fn facts_of_usage(self) -> Option<Facts> {
+        let facts = match self {
             Self::UnknownKey => {
                 usage("unknown-key", "correct or remove the key; `corelane config reference` lists every key")
             }
@@ -145,6 +149,13 @@ impl Page {
             Self::CpuNotAllowed => {
                 usage("cpu-not-allowed", "name allowed CPUs, or leave `corelane.cpus` out to use all of them")
             }
+            _ => return None,
+        };
+        Some(facts)
+    }
+
+    fn facts_of_machine(self) -> Facts {
+        match self {
             Self::PortTaken => runtime(
                 "port-taken",
                 "the data directory was not opened",
@@ -201,6 +212,7 @@ impl Page {
                 kept: "the broker serves; an acks=1 record waits for its write to the disk instead of a copy",
                 remedy: "give the tmpfs more room, or lower `corelane.staging.bytes`; then start again",
             },
+            _ => unreachable!("pages of usage are looked up before"),
         }
     }
 }

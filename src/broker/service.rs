@@ -15,8 +15,7 @@ use corelane_shards::memory::Slice;
 use corelane_shards::net::{self, Answer, Peer, ResponseSlot, Stage};
 
 use super::engine::BrokerEngine;
-use crate::api::{self, CloseReason, Dispatch};
-use crate::wire::fetch::response::Segment;
+use crate::api::{self, CloseReason, Dispatch, Segment};
 
 /// Fetch's number: its requests wait for long and must not hold receive memory meanwhile.
 const FETCH_KEY: [u8; 2] = [0, 1];

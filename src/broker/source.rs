@@ -63,9 +63,20 @@ fn shard_families(counters: &[Arc<Counters>]) -> Vec<Family> {
             labels: vec![("shard", shard.to_string())],
             value: Value::Integer(values[at].1),
         });
-        Family { name, help: "See docs/metrics.md.", kind, samples: samples.collect() }
+        Family { name, help: help(name), kind, samples: samples.collect() }
     };
     first.iter().enumerate().map(family).collect()
+}
+
+/// A line for people; the counters themselves are documented where they are declared.
+fn help(name: &str) -> &'static str {
+    if name.ends_with("_bytes_total") || name.ends_with("_bytes") {
+        "Bytes, by shard."
+    } else if name.ends_with("_total") {
+        "Events since the start, by shard."
+    } else {
+        "The number now, by shard."
+    }
 }
 
 fn recovery_families(report: &Report) -> Vec<Family> {

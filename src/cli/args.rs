@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use corelane_perf::floor::FloorArguments;
 
 use crate::cli::flags::Flags;
 
@@ -23,13 +24,21 @@ pub(crate) enum Command {
     /// About the settings
     #[command(subcommand)]
     Config(ConfigCommand),
-    // The load generator's commands join here as `Perf(corelane_perf::Arguments)` once that crate has them.
+    /// Measure this host and brokers on it
+    #[command(subcommand)]
+    Perf(PerfCommand),
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
     /// Print every key with its values and its default, as Markdown
     Reference,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PerfCommand {
+    /// The host's floors: what an echo and a durable ack cost with no broker around them
+    Floor(FloorArguments),
 }
 
 /// The command line's part of the settings.

@@ -8,7 +8,8 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::broker;
-use crate::cli::args::{Arguments, Command, ConfigCommand, ServeArguments};
+use crate::cli::args::{Arguments, Command, ConfigCommand, PerfCommand, ServeArguments};
+use crate::cli::perf;
 use crate::cli::serve::serve;
 use crate::config;
 use crate::errors::{self, Class, Explained};
@@ -68,11 +69,12 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command.unwrap_or_else(|| Command::Serve(ServeArguments::default())) {
         Command::Serve(arguments) => serve(&arguments),
         Command::Config(ConfigCommand::Reference) => print(&config::reference_page()),
+        Command::Perf(PerfCommand::Floor(arguments)) => perf::floor(arguments),
     }
 }
 
 /// Writes to standard output. A reader that has seen enough (`| head`) is no failure.
-fn print(text: &str) -> Result<(), Failure> {
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),

@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 
 use crate::cli::args::ServeArguments;
+use crate::cli::log;
 use crate::cli::run::Failure;
 use crate::config::{self, CpuId, Origin, Settings, Values};
 
 /// Runs the broker until it is told to stop.
 pub(crate) fn serve(arguments: &ServeArguments) -> Result<(), Failure> {
     let settings = settings(arguments, &allowed_cpus()?)?;
+    log::start();
     Ok(crate::broker::serve(settings)?)
 }
 

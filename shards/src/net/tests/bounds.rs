@@ -1,6 +1,6 @@
 //! At every bound the socket feels it, nothing is dropped, and nothing is stuck.
 
-use super::*;
+use super::harness::*;
 
 #[test]
 fn a_slow_reader_is_not_read_from_and_then_gets_everything() {

@@ -1,6 +1,6 @@
 //! Frames of all sizes, cut in all ways, answered in all orders.
 
-use super::*;
+use super::harness::*;
 
 /// A frame whose bytes tell where they belong.
 fn patterned(order: u8, length: usize) -> Vec<u8> {

@@ -4,7 +4,7 @@ use std::net::Shutdown;
 
 use rustix::net::sockopt::set_socket_linger;
 
-use super::*;
+use super::harness::*;
 use crate::runtime::{Error, start};
 
 /// Closes with a reset instead of an end.
