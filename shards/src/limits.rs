@@ -46,3 +46,6 @@ pub const READ_BYTES_MAX: usize = 64 << 20;
 
 /// A segment file never grows beyond this, whatever a topic asks for: Kafka's own limit. Bytes.
 pub const SEGMENT_BYTES_MAX: u64 = (1 << 31) - 1;
+
+/// Reads of one place that may come up short one after the other before the file counts as cut off.
+pub const SHORT_READS_MAX: u32 = 8;
