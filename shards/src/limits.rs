@@ -120,3 +120,6 @@ pub const SEGMENT_FILES_OPEN_MAX: usize = 1024;
 
 /// A segment file never grows beyond this, whatever a topic asks for: Kafka's own limit. Bytes.
 pub const SEGMENT_BYTES_MAX: u64 = (1 << 31) - 1;
+
+/// Reads of one place that may come up short one after the other before the file counts as cut off.
+pub const SHORT_READS_MAX: u32 = 8;

@@ -13,7 +13,6 @@ const SEEDS_MAX: u64 = 1000;
 /// Rules whose breaking another rule masks: they are broken in pairs.
 const PAIRS: &[&[Rule]] = &[
     &[Rule::generation_is_new, Rule::groups_are_chained],
-    &[Rule::generation_is_new, Rule::epoch_is_new],
     &[Rule::staging_waits_for_durable, Rule::writes_hold_their_memory],
 ];
 
@@ -21,7 +20,6 @@ const PAIRS: &[&[Rule]] = &[
 const MASKED: &[Rule] = &[
     Rule::generation_is_new,
     Rule::groups_are_chained,
-    Rule::epoch_is_new,
     Rule::staging_waits_for_durable,
     Rule::writes_hold_their_memory,
 ];

@@ -58,13 +58,18 @@ impl Shard {
             return Ok(());
         }
         let placed = place(partition, view, numbered, now)?;
+        let roll = roll(partition, placed.entry.length.into(), now);
         let waiting =
             Waiting { tag, base: placed.entry.base_offset, end: placed.end, append_time: placed.append_time };
         if self.goes_directly(&placed) {
             self.append_large(&placed, now)?
         } else {
-            self.append_small(&placed, now)?
+            self.append_small(&placed, now)?;
+            let is_large = placed.view.bytes().len() >= self.tuning.large_batch_bytes;
+            self.counts.large_by_value += u64::from(is_large);
         }
+        self.counts.rolled_by_size += u64::from(roll == Roll::Full);
+        self.counts.rolled_by_time += u64::from(roll == Roll::Old);
         self.quiet_since = now;
         self.await_acks(id, acks, waiting, false);
         Ok(())
@@ -262,9 +267,26 @@ fn place<'a>(
 fn next_place(partition: &Partition, length: u64, now: Millis) -> Place {
     let fresh = Place { segment: partition.end, position: 0 };
     let Some(active) = partition.segments.last() else { return fresh };
-    let is_full = active.length + length > partition.config.segment_bytes.min(SEGMENT_BYTES_MAX);
-    let is_old = now.saturating_sub(active.created) >= partition.config.segment_ms;
-    if active.length > 0 && (is_full || is_old) { fresh } else { active.end_place() }
+    if roll(partition, length, now) == Roll::No { active.end_place() } else { fresh }
+}
+
+/// Whether a batch begins a new segment behind one that holds batches, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Roll {
+    No,
+    Full,
+    Old,
+}
+
+fn roll(partition: &Partition, length: u64, now: Millis) -> Roll {
+    let Some(active) = partition.segments.last().filter(|s| s.length > 0) else { return Roll::No };
+    if active.length + length > partition.config.segment_bytes.min(SEGMENT_BYTES_MAX) {
+        Roll::Full
+    } else if now.saturating_sub(active.created) >= partition.config.segment_ms {
+        Roll::Old
+    } else {
+        Roll::No
+    }
 }
 
 /// Notes a staged batch in its log.

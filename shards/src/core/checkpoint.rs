@@ -221,6 +221,7 @@ impl Shard {
         let oldest = self.journal.oldest();
         self.journal.trim(tail, capacity);
         self.digested_bytes = 0;
+        self.counts.checkpoints += 1;
         self.was_busy = true;
         let is_full = self.journal.has_entries() && !self.journal.can_close() && self.journal.is_written();
         let is_stuck = oldest.is_some() && self.journal.oldest() == oldest;
@@ -243,6 +244,7 @@ impl Shard {
         }
         self.evicting = chunk;
         let Some(chunk) = chunk else { return };
+        self.counts.chunks_evicted += 1;
         let holds = |p: &&super::partition::Partition| p.extents.refers_to(chunk);
         self.unsettled.extend(self.partitions.values().filter(holds).map(|p| p.id));
     }

@@ -176,6 +176,7 @@ impl Shard {
     fn gather(&mut self, id: PartitionId, run: &Run, buffer: crate::memory::AlignedBuffer) {
         let file = SegmentFile { partition: id, base: run.segment };
         let operation = self.operations.begin(Purpose::LazyWrite(file));
+        self.counts.lazy_writes += 1;
         let zero_padding = self.rules.hold(Rule::padding_is_zeroed);
         let partition = self.partitions.get_mut(&id).expect("its run was just found");
         let mut moved = Vec::new();

@@ -36,40 +36,126 @@ pub enum Acks {
 /// Something the core wants done. Operations are answered by [`Completion`]s, in any order.
 #[derive(Debug)]
 pub enum Effect {
-    /// Write a group to the journal at a byte position; if `durable`, its completion means that it is flushed.
-    WriteJournal { operation: Operation, position: u64, bytes: Slice, durable: bool },
+    /// Write a group to the journal.
+    WriteJournal {
+        /// Its name.
+        operation: Operation,
+        /// Where, in bytes from the journal's start: the start of a block.
+        position: u64,
+        /// Whole blocks; they stay as they are until the operation has completed.
+        bytes: Slice,
+        /// Whether completion means that they are flushed.
+        durable: bool,
+    },
     /// Flush all journal writes that have completed.
-    FlushJournal { operation: Operation },
-    /// Make the journal `bytes` long: write the new space and flush it.
-    GrowJournal { operation: Operation, bytes: u64 },
+    FlushJournal {
+        /// Its name.
+        operation: Operation,
+    },
+    /// Make the journal longer: write the new space and flush it.
+    GrowJournal {
+        /// Its name.
+        operation: Operation,
+        /// The new size in bytes.
+        bytes: u64,
+    },
     /// Create a segment file, and its directories where they are missing.
-    CreateSegment { operation: Operation, file: SegmentFile },
+    CreateSegment {
+        /// Its name.
+        operation: Operation,
+        /// Which file.
+        file: SegmentFile,
+    },
     /// Flush the directories that lead to a segment file.
-    FlushDirectory { operation: Operation, file: SegmentFile },
+    FlushDirectory {
+        /// Its name.
+        operation: Operation,
+        /// Which file.
+        file: SegmentFile,
+    },
     /// Write whole, aligned blocks to a segment file.
-    WriteSegment { operation: Operation, file: SegmentFile, position: u64, bytes: Slice },
+    WriteSegment {
+        /// Its name.
+        operation: Operation,
+        /// Which file.
+        file: SegmentFile,
+        /// Where, in bytes from the file's start: the start of a block.
+        position: u64,
+        /// Whole blocks; they stay as they are until the operation has completed.
+        bytes: Slice,
+    },
     /// Flush all writes to a segment file that have completed.
-    FlushSegment { operation: Operation, file: SegmentFile },
-    /// Cut a segment file that will not be appended to any more to its length.
-    TrimSegment { operation: Operation, file: SegmentFile, length: u64 },
-    /// Fill `buffer` from whole, aligned blocks of a segment file; the file may end earlier.
-    ReadSegment { operation: Operation, file: SegmentFile, position: u64, buffer: AlignedBuffer },
+    FlushSegment {
+        /// Its name.
+        operation: Operation,
+        /// Which file.
+        file: SegmentFile,
+    },
+    /// Cut a segment file that will not be appended to any more.
+    TrimSegment {
+        /// Its name.
+        operation: Operation,
+        /// Which file.
+        file: SegmentFile,
+        /// Its size from then on, in bytes.
+        length: u64,
+    },
+    /// Read whole, aligned blocks of a segment file; the file may end earlier.
+    ReadSegment {
+        /// Its name.
+        operation: Operation,
+        /// Which file.
+        file: SegmentFile,
+        /// Where, in bytes from the file's start: the start of a block.
+        position: u64,
+        /// What is to be filled, and given back with the completion.
+        buffer: AlignedBuffer,
+    },
     /// Replace the shard's manifest atomically and durably.
-    CommitManifest { operation: Operation, manifest: Box<Manifest> },
+    CommitManifest {
+        /// Its name.
+        operation: Operation,
+        /// The new content.
+        manifest: Box<Manifest>,
+    },
     /// Remove a deleted log's files. Nobody waits for it.
-    RemovePartition { partition: PartitionId },
+    RemovePartition {
+        /// Which log.
+        partition: PartitionId,
+    },
     /// An append is answered.
-    Appended { tag: Tag, result: Result<Appended, AppendError> },
+    Appended {
+        /// Whose.
+        tag: Tag,
+        /// The answer.
+        result: Result<Appended, AppendError>,
+    },
     /// A fetch that had to read is answered.
-    Fetched { tag: Tag, result: Result<Fetched, FetchError> },
+    Fetched {
+        /// Whose.
+        tag: Tag,
+        /// The answer.
+        result: Result<Fetched, FetchError>,
+    },
     /// The high watermark passed what a watcher waited for, or its partition is gone.
-    Advanced { tag: Tag },
+    Advanced {
+        /// Whose.
+        tag: Tag,
+    },
     /// A deletion of records is answered.
-    RecordsDeleted { tag: Tag, result: Result<Offset, AppendError> },
+    RecordsDeleted {
+        /// Whose.
+        tag: Tag,
+        /// The offset before which records are deleted.
+        result: Result<Offset, AppendError>,
+    },
     /// Appends that were [`AppendError::Busy`] may be tried again.
     Room,
     /// The shard takes no more appends; reads go on.
-    Stopped { reason: StopReason },
+    Stopped {
+        /// Why.
+        reason: StopReason,
+    },
 }
 
 /// How an operation ended.

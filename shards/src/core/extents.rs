@@ -161,16 +161,6 @@ impl Extents {
         self.queue.push_back(Extent { start, length, content, batch_end, state: State::Waiting });
     }
 
-    /// Whether everything is on disk.
-    pub fn is_done(&self) -> bool {
-        self.queue.is_empty()
-    }
-
-    /// Whether some bytes wait and no run is in flight.
-    pub fn has_waiting_run(&self) -> bool {
-        self.run.is_none() && self.queue.iter().any(Extent::is_waiting_bytes)
-    }
-
     /// How many bytes wait to be gathered.
     pub fn bytes_waiting(&self) -> u64 {
         self.bytes_waiting
@@ -403,7 +393,7 @@ mod tests {
             (boundary.end, boundary.place, &boundary.fragment[..]),
             (Offset(6), place(5100), &second[..1004])
         );
-        assert!(extents.is_done());
+        assert_eq!(extents.completed(), None);
     }
 
     #[test]

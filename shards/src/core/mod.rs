@@ -5,6 +5,7 @@
 //! | [`shard`] | [`Shard`]: the core as its driver sees it |
 //! | [`effect`] | everything it asks for and is told |
 //! | `append`, `commit`, `checkpoint`, `reads` | what happens to a batch, in this order |
+//! | `counts` | how often |
 //! | [`journal`] | groups: staged, closed, written, flushed, trimmed |
 //! | [`partition`], `segment`, `extents`, [`producers`] | one log |
 //! | [`recovery`] | from what a dead process left to manifests that can be opened |
@@ -16,6 +17,7 @@
 mod append;
 mod checkpoint;
 mod commit;
+mod counts;
 pub mod effect;
 mod extents;
 pub mod journal;
@@ -27,6 +29,7 @@ pub mod rules;
 mod segment;
 pub mod shard;
 
+pub use counts::Counts;
 pub use effect::{
     Acks, AppendError, Completion, Effect, FetchError, Fetched, Operation, OperationError, Tag,
 };

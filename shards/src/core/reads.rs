@@ -25,6 +25,8 @@ pub(super) struct Read {
     place: Place,
     /// The first offset of the batch there.
     expected: Offset,
+    /// Reads of this place that gave too little to go on.
+    short_reads: u32,
 }
 
 /// What a piece of a segment gave.
@@ -69,7 +71,7 @@ impl Shard {
             return Ok(Some(fetched(partition, visible_end, batches)));
         }
         let (place, expected) = partition.place_before(offset).ok_or(FetchError::Damaged)?;
-        let read = Read { tag, partition: id, offset, bytes_max, place, expected };
+        let read = Read { tag, partition: id, offset, bytes_max, place, expected, short_reads: 0 };
         let bytes = self.tuning.read_bytes.max(bytes_max.min(crate::limits::READ_BYTES_MAX));
         self.read(read, bytes)?;
         Ok(None)
@@ -148,9 +150,14 @@ impl Shard {
             Scanned::Found(batches) => Ok(Some(fetched(partition, visible_end, batches))),
             Scanned::Damaged => Err(FetchError::Damaged),
             Scanned::GoOn(expected, position, bytes) if position < segment_end => {
+                let stays = position == read.place.position;
+                let short_reads = if stays { read.short_reads + 1 } else { 0 };
+                if short_reads > crate::limits::SHORT_READS_MAX {
+                    return Err(FetchError::Damaged);
+                }
                 let place = Place { position, ..read.place };
                 let bytes = bytes.max(self.tuning.read_bytes);
-                self.read(Read { place, expected, ..read }, bytes).map(|()| None)
+                self.read(Read { place, expected, short_reads, ..read }, bytes).map(|()| None)
             }
             Scanned::GoOn(..) => {
                 // The offset lies in a gap at the segment's end, so it is answered by the next segment's first batch.
@@ -160,7 +167,8 @@ impl Shard {
                     let batches = first.take_while(|c| c.end <= visible_end).take(1).map(|c| c.bytes.clone());
                     return Ok(Some(fetched(partition, visible_end, batches.collect())));
                 }
-                self.read(Read { place, expected: next, ..read }, self.tuning.read_bytes).map(|()| None)
+                self.read(Read { place, expected: next, short_reads: 0, ..read }, self.tuning.read_bytes)
+                    .map(|()| None)
             }
         }
     }
@@ -197,7 +205,7 @@ impl Scan<'_> {
             let (at, batch) = match next {
                 Ok((at, batch)) if self.belongs(&batch, expected) => (at, batch),
                 Err(error) if error.is_truncated() && found.is_empty() => {
-                    let is_end_of_file = available < in_segment && blocks.len() % BLOCK_BYTES != 0;
+                    let is_end_of_file = available < in_segment && !blocks.len().is_multiple_of(BLOCK_BYTES);
                     return if is_end_of_file {
                         Scanned::Damaged
                     } else {

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::checkpoint::Checkpoint;
+use super::counts::Counts;
 use super::effect::{Acks, AppendError, Appended, Effect, Millis, Operation, SegmentFile, StopReason, Tag};
 use super::journal::{Journal, Start};
 use super::partition::{Config, Large, Partition, TailBatch, Waiting};
@@ -113,6 +114,7 @@ pub struct Shard {
     pub(super) was_busy: bool,
     pub(super) stopped: Option<StopReason>,
     pub(super) quiet_since: Millis,
+    pub(super) counts: Counts,
 }
 
 /// A failed large batch whose void entry is in a group that is not durable yet.
@@ -166,6 +168,7 @@ impl Shard {
             was_busy: false,
             stopped: None,
             quiet_since: 0,
+            counts: Counts::default(),
         }
     }
 
@@ -248,6 +251,11 @@ impl Shard {
         self.operations.in_flight.len()
     }
 
+    /// What it has done so far.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
     /// The journal, to look at.
     pub fn journal(&self) -> &Journal {
         &self.journal
@@ -255,7 +263,8 @@ impl Shard {
 
     /// Lets idempotent producers go that have appended nothing for their log's expiration time.
     pub fn expire_producers(&mut self, now: Millis) -> usize {
-        let expire = |p: &mut Partition| p.producers.expire(now - p.config.producer_expiration_ms);
+        let expire =
+            |p: &mut Partition| p.producers.expire(now.saturating_sub(p.config.producer_expiration_ms));
         self.partitions.values_mut().map(expire).sum()
     }
 

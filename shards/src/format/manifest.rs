@@ -1,13 +1,24 @@
 //! A shard's manifest: everything that was flushed when it was committed, so that recovery starts here and reads on in
 //! the journal. Replaced as a whole, or not at all.
 
+use std::collections::BTreeSet;
+
 use rkyv::rancor;
 
 use crate::format::envelope::{self, Kind};
+use crate::limits::{JOURNAL_BYTES_MAX, SEGMENT_BYTES_MAX};
 use crate::types::{
     Generation, JournalSequence, LeaderEpoch, Offset, PartitionId, PartitionIndex, ProducerEpoch, ProducerId,
     TopicId,
 };
+
+const BLOCK: u64 = crate::limits::BLOCK_BYTES as u64;
+
+/// A longer group than any that a release writes. Bytes.
+const GROUP_BYTES_MAX: u64 = 256 << 20;
+
+/// A larger sequence than any that a journal reaches, so that counting on from it cannot overflow.
+const SEQUENCE_MAX: u64 = u64::MAX / 2;
 
 /// The version of this layout; see `docs/formats/manifest.md`.
 pub const VERSION: u16 = 1;
@@ -126,11 +137,28 @@ impl Manifest {
     pub fn decode(bytes: &[u8]) -> Result<Manifest, Error> {
         let (_, payload) = envelope::open(Kind::Manifest, VERSION..=VERSION, bytes)?;
         let manifest = rkyv::from_bytes::<Manifest, rancor::Error>(payload).map_err(|_| Error::Malformed)?;
-        if manifest.partitions.iter().all(Partition::is_consistent) {
+        let mut ids = BTreeSet::new();
+        let each_once = manifest.partitions.iter().all(|part| ids.insert(part.id()));
+        if each_once && manifest.has_a_journal() && manifest.partitions.iter().all(Partition::is_consistent) {
             Ok(manifest)
         } else {
             Err(Error::Inconsistent)
         }
+    }
+
+    /// Whether the journal's measures can be right: positions are computed from them.
+    fn has_a_journal(&self) -> bool {
+        let group = self.group_bytes_max;
+        let is_ring = group >= BLOCK
+            && group.is_multiple_of(BLOCK)
+            && group <= GROUP_BYTES_MAX
+            && self.capacity >= 2 * group
+            && self.capacity <= JOURNAL_BYTES_MAX;
+        let tail = &self.tail;
+        let has_tail = tail.position.is_multiple_of(BLOCK)
+            && tail.position < self.capacity
+            && (1..=SEQUENCE_MAX).contains(&tail.sequence);
+        is_ring && has_tail && self.epoch >= 0
     }
 
     /// The generation as a type of its own.
@@ -152,13 +180,17 @@ impl Partition {
 
     /// Whether the parts agree: recovery relies on it, and a checksum does not show who wrote the bytes.
     fn is_consistent(&self) -> bool {
-        let fragment =
-            self.segments.last().map_or(0, |segment| segment.length % crate::limits::BLOCK_BYTES as u64);
+        let fragment = self.segments.last().map_or(0, |segment| segment.length % BLOCK);
+        let is_batch = |b: &ProducerBatch| b.base_offset <= b.last_offset && b.last_offset < i64::MAX;
         self.log_start <= self.end
             && self.log_start >= 0
             && self.tail_fragment.len() as u64 == fragment
             && self.segments.is_sorted_by(|a, b| a.base < b.base)
-            && self.segments.iter().all(|segment| segment.base >= 0 && segment.base <= self.end)
+            && self
+                .segments
+                .iter()
+                .all(|s| s.base >= 0 && s.base <= self.end && s.length <= SEGMENT_BYTES_MAX)
+            && self.producers.iter().flat_map(|p| &p.batches).all(is_batch)
             && self.epochs.is_sorted_by(|a, b| a.epoch < b.epoch && a.start <= b.start)
     }
 }

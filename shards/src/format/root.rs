@@ -28,8 +28,20 @@ impl Root {
     pub fn decode(bytes: &[u8]) -> Result<Root, Error> {
         let (_, payload) = envelope::open(Kind::Root, VERSION..=VERSION, bytes)?;
         let root = rkyv::from_bytes::<Root, rancor::Error>(payload).map_err(|_| Error::Malformed)?;
-        if root.manifests.is_empty() { Err(Error::Malformed) } else { Ok(root) }
+        let shards = root.manifests.len();
+        let is_usable = (1..=usize::from(u16::MAX)).contains(&shards) && root.epoch >= 0;
+        if is_usable && root.manifests.iter().all(|name| is_name(name)) {
+            Ok(root)
+        } else {
+            Err(Error::Malformed)
+        }
     }
+}
+
+/// Whether a manifest may be called so: a name can lead nowhere else than to the directory of manifests.
+fn is_name(name: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    !name.is_empty() && name.len() <= 64 && name.chars().all(is_plain)
 }
 
 /// Why a file is no root that can be used.

@@ -158,6 +158,6 @@ impl Disk for Directory<'_> {
     }
 
     fn new_generation(&mut self) -> Generation {
-        Generation(self.random.next())
+        Generation(self.random.bits())
     }
 }

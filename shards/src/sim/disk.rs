@@ -231,7 +231,7 @@ impl SimDisk {
                 if garbage && !keeps_all && random.per_mille(20) {
                     self.faults.sectors_garbled += 1;
                     let mut sector = [0; SECTOR_BYTES];
-                    sector.fill_with(|| random.next().to_le_bytes()[0]);
+                    sector.fill_with(|| random.bits().to_le_bytes()[0]);
                     file.set_durable(index, sector);
                 } else if kept > 0 {
                     file.set_durable(index, versions[kept - 1].sector);

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use crate::core::Acks;
-use crate::format::batch::BatchView;
-use crate::types::{Offset, PartitionId};
+use crate::format::batch::{BatchView, HEADER_BYTES, TimestampType};
+use crate::types::{LeaderEpoch, Offset, PartitionId, Timestamp};
 
 /// A batch as its client made it.
 #[derive(Clone, Debug)]
@@ -22,6 +22,26 @@ pub struct Sent {
     pub acks: Acks,
     /// Whether its client was told that it is safe at that level.
     pub acked: bool,
+    /// The epoch under which it was appended.
+    pub epoch: LeaderEpoch,
+    /// When it was appended, where the topic stamps that.
+    pub append_time: Option<Timestamp>,
+}
+
+impl Sent {
+    /// Whether a batch is this one, as it had to be stored.
+    pub fn is(&self, batch: &BatchView<'_>) -> bool {
+        let log_append_time = batch.timestamp_type() == TimestampType::LogAppendTime;
+        let has_its_time = match self.append_time {
+            Some(time) => log_append_time && batch.max_timestamp() == time,
+            None => !log_append_time,
+        };
+        batch.body() == &self.bytes[HEADER_BYTES..]
+            && batch.base_offset() == self.base
+            && batch.last_offset().get() + 1 == self.end.get()
+            && batch.leader_epoch() == self.epoch
+            && has_its_time
+    }
 }
 
 /// What is known of one log.
@@ -65,8 +85,23 @@ pub struct Compared {
     pub acked_checked: u64,
     /// States compared with their replay.
     pub replays: u64,
+    /// Epochs of logs compared after a restart.
+    pub epochs: u64,
     /// Bytes of segment files compared at the end.
     pub file_bytes: u64,
+}
+
+impl LogHistory {
+    /// Where each epoch begins, by what was appended.
+    pub fn epochs(&self) -> Vec<(LeaderEpoch, Offset)> {
+        let mut epochs: Vec<(LeaderEpoch, Offset)> = Vec::new();
+        for batch in &self.batches {
+            if epochs.last().is_none_or(|(last, _)| *last < batch.epoch) {
+                epochs.push((batch.epoch, batch.base));
+            }
+        }
+        epochs
+    }
 }
 
 /// All logs that are alive.
@@ -93,9 +128,7 @@ impl Oracle {
             .ok()
             .map(|i| &log.batches[i])
             .ok_or_else(|| violation(id, format!("nothing was appended at {base}")))?;
-        if batch.body() != &sent.bytes[crate::format::batch::HEADER_BYTES..]
-            || batch.last_offset().get() + 1 != sent.end.get()
-        {
+        if !sent.is(&batch) {
             return Err(violation(id, format!("another batch than {} was served at {base}", sent.uid)));
         }
         self.compared.batches_read += 1;
@@ -109,7 +142,7 @@ impl Oracle {
     pub fn recovered(
         &mut self,
         id: PartitionId,
-        found: &[(Offset, Offset, Vec<u8>)],
+        found: &[Vec<u8>],
         start: Offset,
         end: Offset,
         loss: Loss,
@@ -140,10 +173,10 @@ impl Oracle {
                 format!("{} batches are there instead of {}", found.len(), expected.len()),
             ));
         }
-        for (sent, (base, batch_end, body)) in expected.iter().zip(found) {
-            if (sent.base, sent.end) != (*base, *batch_end)
-                || sent.bytes[crate::format::batch::HEADER_BYTES..] != body[..]
-            {
+        for (sent, bytes) in expected.iter().zip(found) {
+            let (batch, _) = BatchView::parse(bytes).map_err(|e| violation(id, e.to_string()))?;
+            if !sent.is(&batch) {
+                let base = batch.base_offset();
                 return Err(violation(id, format!("at {base} there is another batch than {}", sent.uid)));
             }
         }

@@ -45,6 +45,16 @@ pub struct Profile {
     pub die_in_recovery: u32,
     /// Whether clients send batches twice.
     pub duplicates: bool,
+    /// Per mille of journal flushes: fail.
+    pub flush_errors: u32,
+    /// Per mille of reads: give fewer blocks than there are.
+    pub short_reads: u32,
+    /// Per mille of segment and journal writes: land at another block of their file.
+    pub misdirected: u32,
+    /// Weight: the disk is full from here to the next restart.
+    pub full: u32,
+    /// Per mille of restarts: the metadata store has forgotten a log, to know it again later.
+    pub forget: u32,
     /// Whether clients send batches that leave a gap.
     pub gaps: bool,
     /// Whether torn sectors may hold garbage.
@@ -57,7 +67,7 @@ impl Profile {
         let sometimes = |random: &mut Random, chance: u32, weight: u32| {
             if random.per_mille(chance) { weight } else { 0 }
         };
-        Profile {
+        let mut profile = Profile {
             partitions: random.between(1, 4),
             shards_max: random.between(1, 3),
             append: 300,
@@ -71,7 +81,7 @@ impl Profile {
             recreate: sometimes(random, 400, 6),
             kill: sometimes(random, 600, 8),
             power: sometimes(random, 600, 8),
-            damage: sometimes(random, 150, 2),
+            damage: sometimes(random, 200, 3),
             fork: sometimes(random, 500, 15),
             large: [0, 150, 500][random.below(3)],
             errors: sometimes(random, 150, 8),
@@ -80,6 +90,37 @@ impl Profile {
             duplicates: random.per_mille(500),
             gaps: random.per_mille(500),
             garbage: random.per_mille(500),
+            flush_errors: sometimes(random, 100, 40),
+            short_reads: sometimes(random, 200, 50),
+            misdirected: sometimes(random, 100, 5),
+            full: sometimes(random, 100, 3),
+            forget: sometimes(random, 300, 200),
+        };
+        if random.per_mille(100) {
+            profile.calm_down();
         }
+        profile
+    }
+
+    /// A world without faults and restarts, where everything must simply go on: a restart heals what is stuck.
+    fn calm_down(&mut self) {
+        let weights = [&mut self.kill, &mut self.power, &mut self.damage, &mut self.full, &mut self.jump];
+        weights.into_iter().for_each(|weight| *weight = 0);
+        let chances = [
+            &mut self.errors,
+            &mut self.flush_errors,
+            &mut self.short_reads,
+            &mut self.misdirected,
+            &mut self.die_in_append,
+            &mut self.die_in_recovery,
+        ];
+        chances.into_iter().for_each(|chance| *chance = 0);
+    }
+
+    /// Whether nothing ever fails or dies here.
+    pub fn is_calm(&self) -> bool {
+        self.kill + self.power + self.damage + self.full + self.errors + self.flush_errors + self.misdirected
+            == 0
+            && self.die_in_append == 0
     }
 }

@@ -27,7 +27,7 @@ use crate::format::batch::{TimestampType, fixture};
 use crate::memory::{Mapping, Slab, Staging};
 use crate::types::{
     LeaderEpoch, Offset, PartitionId, PartitionIndex, ProducerEpoch, ProducerId, Sequence, ShardIndex,
-    TopicId,
+    Timestamp, TopicId,
 };
 
 /// The longest group, and a chunk of staging memory, in a simulation. Bytes.
@@ -58,6 +58,10 @@ pub struct World {
     last_producer: i64,
     late_writes: Vec<(String, u64, Vec<u8>)>,
     damaged: bool,
+    /// Nothing new fits on the disk until the next restart.
+    full: bool,
+    /// Logs that the metadata store does not know for now, and what each was when it was forgotten.
+    forgotten: BTreeMap<PartitionId, Forgotten>,
     halted: bool,
     /// How often each kind of fault and each branch of recovery was met.
     pub hits: Hits,
@@ -77,6 +81,16 @@ struct Client {
     /// Sent and not appended yet, or to be sent again.
     queue: VecDeque<(u64, Vec<u8>)>,
     consumer_at: Offset,
+}
+
+/// A log while the metadata store does not know it.
+struct Forgotten {
+    history: LogHistory,
+    client: Client,
+    /// What the restart that forgot it may have taken from it.
+    loss: Loss,
+    /// Whether that restart has not ended yet.
+    is_fresh: bool,
 }
 
 enum Pending {
@@ -110,6 +124,8 @@ impl World {
             last_producer: 0,
             late_writes: Vec::new(),
             damaged: false,
+            full: false,
+            forgotten: BTreeMap::new(),
             halted: false,
             hits: Hits::default(),
         };
@@ -127,7 +143,7 @@ impl World {
         }
         self.now += i64::from(self.random.per_mille(300)) * self.random.below(4) as i64;
         let p = self.profile;
-        let choices: [(&'static str, u32); 13] = [
+        let choices: [(&'static str, u32); 14] = [
             ("append", p.append),
             ("complete", p.complete),
             ("turn", p.turn),
@@ -141,9 +157,10 @@ impl World {
             ("power", p.power),
             ("damage", p.damage),
             ("fork", p.fork),
+            ("disk full", p.full),
         ];
         let total: u32 = choices.iter().map(|c| c.1).sum();
-        let mut at = self.random.below(total as usize) as u32;
+        let mut at = u32::try_from(self.random.below(total as usize)).expect("weights are small");
         let name = choices.iter().find(|c| {
             let hit = at < c.1;
             at = at.saturating_sub(c.1);
@@ -162,7 +179,8 @@ impl World {
             "fetch" => self.consumer_fetches()?,
             "checkpoint" => self.pick_shard().core.request_checkpoint(),
             "wait" => self.now += 30,
-            "jump" => self.now += [-3_600_000, 3_600_000, 90_000_000][self.random.below(3)],
+            "jump" => self.jump(),
+            "disk full" => self.full = true,
             "delete records" => self.delete_records()?,
             "recreate" => self.recreate()?,
             "kill" => self.restart(Some(Loss::Process))?,
@@ -177,8 +195,16 @@ impl World {
     /// Runs everything to its end without further faults, then checks that nothing is stuck and every log reads whole.
     pub fn finish(&mut self) -> Result<Compared, Violation> {
         if !self.halted {
+            let is_calm = self.profile.is_calm();
             self.profile.errors = 0;
+            self.profile.flush_errors = 0;
+            self.profile.misdirected = 0;
+            self.full = false;
             self.settle()?;
+            self.count_running();
+            if is_calm {
+                self.hits.count("calm world");
+            }
             for id in self.known.clone() {
                 self.read_whole(id)?;
                 self.check_files(id)?;
@@ -224,7 +250,7 @@ impl World {
 
     /// A number that two runs of the same seed share, and hardly two others.
     pub fn fingerprint(&self) -> u64 {
-        let mut sum = self.random.clone().next();
+        let mut sum = self.random.clone().bits();
         for (id, log) in &self.oracle.logs {
             for batch in &log.batches {
                 let mixed = sum ^ batch.uid ^ batch.base.get().cast_unsigned() ^ u64::from(batch.acked) << 60;

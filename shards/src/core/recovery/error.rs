@@ -51,6 +51,16 @@ pub enum Damage {
     /// A group's checksum is right and its entries are not.
     #[error("group {0}: {1}")]
     Malformed(JournalSequence, journal::MalformedEntry),
+    /// A group or a manifest whose checksum is right says what its log cannot hold.
+    #[error("what is said of offset {offset} of partition {partition} contradicts the log: {what}")]
+    Inconsistent {
+        /// The log.
+        partition: PartitionId,
+        /// The offset spoken of.
+        offset: Offset,
+        /// The contradiction.
+        what: &'static str,
+    },
     /// A large batch that was settled does not match its digest.
     #[error("the batch at offset {offset} of partition {partition} does not match its digest")]
     BatchMismatch {

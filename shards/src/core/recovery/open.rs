@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::disk::Disk;
-use super::error::Error;
+use super::error::{Damage, Error};
 use super::replay::{self, Input, Replayed};
 use super::scan;
 use crate::core::effect::Millis;
@@ -11,7 +11,7 @@ use crate::core::journal::{FlushMethod, Geometry, Start};
 use crate::core::rules::{Rule, Rules};
 use crate::format::manifest::{self, Manifest, Tail};
 use crate::format::root::Root;
-use crate::types::{LeaderEpoch, PartitionId, ShardIndex};
+use crate::types::{LeaderEpoch, Offset, PartitionId, ShardIndex};
 
 /// What an opening is to give.
 pub struct Opening<'a> {
@@ -69,7 +69,12 @@ pub fn open(disk: &mut impl Disk, opening: &Opening<'_>) -> Result<(Vec<Opened>,
     let mut parts: BTreeMap<PartitionId, manifest::Partition> = BTreeMap::new();
     for (i, manifest) in (0..).zip(&old.manifests) {
         for part in recover(disk, ShardIndex(i), manifest, opening, &mut report)? {
-            parts.insert(part.id(), part);
+            let id = part.id();
+            let offset = Offset(part.end);
+            if parts.insert(id, part).is_some() {
+                let damage = Damage::Inconsistent { partition: id, offset, what: "two shards own the log" };
+                return Err(Error::Damaged { shard: ShardIndex(i), damage });
+            }
         }
     }
     for id in opening.known {

@@ -14,9 +14,9 @@ use crate::core::effect::{Millis, SegmentFile};
 use crate::core::producers::{Numbered, Producers};
 use crate::core::rules::{Rule, Rules};
 use crate::format::batch::BatchView;
-use crate::format::journal::{BatchEntry, Entry};
+use crate::format::journal::{BatchEntry, Entry, fragments};
 use crate::format::manifest::{self, Manifest};
-use crate::limits::BLOCK_BYTES;
+use crate::limits::{BLOCK_BYTES, READ_BYTES_MAX, SEGMENT_BYTES_MAX};
 use crate::types::{Generation, JournalSequence, Offset, PartitionId, Sequence, ShardIndex};
 
 /// A log under reconstruction.
@@ -24,7 +24,7 @@ struct Log {
     part: manifest::Partition,
     producers: Producers,
     /// Bytes to be written to segments, in log order: where, and what.
-    by_value: Vec<(SegmentFile, u64, Vec<u8>)>,
+    by_value: Vec<Piece>,
     touched: BTreeSet<Offset>,
     cut: bool,
 }
@@ -81,7 +81,7 @@ pub(super) fn replay(
     replayed.logs_cut = logs.values().filter(|log| log.cut).count();
     let mut parts = Vec::with_capacity(logs.len());
     for log in logs.into_values() {
-        parts.push(log.finish(disk, input.rules)?);
+        parts.push(log.finish(disk, input)?);
     }
     Ok((parts, replayed))
 }
@@ -184,6 +184,11 @@ impl Log {
     ) -> Result<bool, Error> {
         match *entry {
             Entry::LogStart(_, offset) => {
+                if offset.get() < 0 {
+                    let what = "the log would start below zero";
+                    let partition = self.part.id();
+                    return Err(input.damaged(Damage::Inconsistent { partition, offset, what }));
+                }
                 let is_new = offset.get() > self.part.log_start;
                 self.part.log_start = self.part.log_start.max(offset.get());
                 Ok(is_new)
@@ -196,6 +201,7 @@ impl Log {
                 if !continues && !leaves_a_hole {
                     return Ok(false);
                 }
+                self.check(&batch, entry, continues).map_err(|damage| input.damaged(damage))?;
                 if let Entry::Large { digest, head, .. } = entry
                     && !matches(disk, input, &batch, *digest, head.len())?
                 {
@@ -215,6 +221,40 @@ impl Log {
         }
     }
 
+    /// Whether an entry says what its log can hold: its checksum shows that the bytes are ours, not that they make sense.
+    fn check(&self, batch: &BatchEntry, entry: &Entry<'_>, continues: bool) -> Result<(), Damage> {
+        let (base, last) = (batch.base_offset, batch.last_offset);
+        let inconsistent =
+            |what| Err(Damage::Inconsistent { partition: batch.partition, offset: base, what });
+        let records = last.get().checked_sub(base.get());
+        if base.get() < 0 || records.is_none_or(|r| !(0..=i64::from(i32::MAX)).contains(&r)) {
+            return inconsistent("its offsets are no range");
+        }
+        let length = u64::from(batch.length);
+        if length > READ_BYTES_MAX as u64 || batch.position > SEGMENT_BYTES_MAX || last.get() == i64::MAX {
+            return inconsistent("it is larger than any batch or log");
+        }
+        let active = self.part.segments.last().filter(|s| s.base == batch.segment.get());
+        let follows = match active {
+            Some(segment) => segment.length == batch.position,
+            None => {
+                let after = self.part.segments.last().is_none_or(|s| s.base < batch.segment.get());
+                batch.position == 0 && batch.segment == base && after
+            }
+        };
+        if continues && !follows {
+            return inconsistent("its place does not follow the batch before it");
+        }
+        let is_whole = match *entry {
+            Entry::Small(_, bytes) => bytes.len() == batch.length as usize,
+            Entry::Large { head, tail, .. } => {
+                fragments(batch.position, batch.length) == Some((head.len(), tail.len()))
+            }
+            Entry::LogStart(..) | Entry::Void(..) => true,
+        };
+        if is_whole { Ok(()) } else { inconsistent("its bytes are not as many as it says") }
+    }
+
     fn append(&mut self, input: &Input<'_>, batch: &BatchEntry, entry: &Entry<'_>) {
         self.assign_segment(input, batch);
         let file = SegmentFile { partition: self.part.id(), base: batch.segment };
@@ -231,7 +271,7 @@ impl Log {
             Entry::LogStart(..) | Entry::Void(..) => unreachable!("these append nothing"),
         }
         if let Entry::Small(_, bytes) = *entry {
-            self.carry_fragment(batch.position, bytes);
+            self.carry_fragment(bytes);
         }
         self.touched.insert(batch.segment);
         self.part.end = batch.last_offset.get() + 1;
@@ -260,17 +300,17 @@ impl Log {
     }
 
     /// Keeps the bytes of the last partial block, which the next manifest holds by value.
-    fn carry_fragment(&mut self, position: u64, bytes: &[u8]) {
-        let lead = position % BLOCK_BYTES as u64;
-        debug_assert_eq!(self.part.tail_fragment.len() as u64, lead);
+    fn carry_fragment(&mut self, bytes: &[u8]) {
         self.part.tail_fragment.extend_from_slice(bytes);
         let whole = self.part.tail_fragment.len() - self.part.tail_fragment.len() % BLOCK_BYTES;
         self.part.tail_fragment.drain(..whole);
     }
 
     /// Writes what the journal had by value and flushes what was touched.
-    fn finish(mut self, disk: &mut impl Disk, rules: &Rules) -> Result<manifest::Partition, Error> {
-        for (file, position, bytes) in runs(std::mem::take(&mut self.by_value)) {
+    fn finish(mut self, disk: &mut impl Disk, input: &Input<'_>) -> Result<manifest::Partition, Error> {
+        for (file, position, bytes) in
+            runs(std::mem::take(&mut self.by_value)).map_err(|d| input.damaged(d))?
+        {
             disk.write_segment(file, position, &bytes)?;
             self.touched.insert(file.base);
         }
@@ -282,7 +322,7 @@ impl Log {
             if let Some(segment) = segment.filter(|s| Some(s.base) != last) {
                 disk.trim_segment(file, segment.length)?;
             }
-            if rules.hold(Rule::recovery_flushes) {
+            if input.rules.hold(Rule::recovery_flushes) {
                 disk.flush_segment(file)?;
             }
         }
@@ -299,28 +339,30 @@ impl Log {
     }
 }
 
+/// Bytes for a segment: where, and what.
+type Piece = (SegmentFile, u64, Vec<u8>);
+
 /// Joins neighbouring bytes into whole blocks, with zeros behind the last.
-fn runs(by_value: Vec<(SegmentFile, u64, Vec<u8>)>) -> Vec<(SegmentFile, u64, Vec<u8>)> {
-    let mut runs: Vec<(SegmentFile, u64, Vec<u8>)> = Vec::new();
+fn runs(by_value: Vec<Piece>) -> Result<Vec<Piece>, Damage> {
+    let mut runs: Vec<Piece> = Vec::new();
     for (file, position, bytes) in by_value {
         match runs.last_mut() {
             Some((last, start, run)) if *last == file && *start + run.len() as u64 == position => {
                 run.extend_from_slice(&bytes);
             }
             _ if bytes.is_empty() => {}
-            _ => {
-                assert!(
-                    position.is_multiple_of(BLOCK_BYTES as u64),
-                    "a run begins with a block, or continues one"
-                );
-                runs.push((file, position, bytes));
+            _ if !position.is_multiple_of(BLOCK_BYTES as u64) => {
+                let SegmentFile { partition, base: offset } = file;
+                let what = "bytes begin inside a block and follow nothing";
+                return Err(Damage::Inconsistent { partition, offset, what });
             }
+            _ => runs.push((file, position, bytes)),
         }
     }
     for (_, _, run) in &mut runs {
         run.resize(run.len().next_multiple_of(BLOCK_BYTES), 0);
     }
-    runs
+    Ok(runs)
 }
 
 /// Whether the whole blocks of a large batch are on disk.
@@ -331,7 +373,7 @@ fn matches(
     expected: [u8; 16],
     head: usize,
 ) -> Result<bool, Error> {
-    let Some((_, tail)) = crate::format::journal::fragments(batch.position, batch.length) else {
+    let Some((_, tail)) = fragments(batch.position, batch.length) else {
         return Ok(false);
     };
     let length = batch.length as usize - head - tail;

@@ -13,7 +13,6 @@ use crate::types::{JournalSequence, ShardIndex};
 /// A group that counts, copied out.
 pub(super) struct Group {
     pub(super) sequence: JournalSequence,
-    pub(super) closed: bool,
     bytes: Vec<u8>,
 }
 
@@ -45,7 +44,7 @@ pub(super) fn scan(
     let ring = read_ring(disk, shard, manifest, rules)?;
     let staging = disk.staged(shard)?.unwrap_or_default();
     let found = follow(&ring, &staging, manifest, rules);
-    let end = JournalSequence(manifest.tail.sequence + found.groups.len() as u64);
+    let end = JournalSequence(manifest.tail.sequence.saturating_add(found.groups.len() as u64));
     let vouchers = vouchers(&ring, manifest);
     let durable = vouchers.durable.max(JournalSequence(manifest.durable));
     let missing_is_damage = if rules.hold(Rule::torn_end_is_no_damage) {
@@ -103,7 +102,7 @@ fn follow(ring: &[u8], staging: &[u8], manifest: &Manifest, rules: &Rules) -> Sc
             }
         };
         let length = if view.closed { view.header.length as usize } else { open_length(&view) };
-        let group = Group { sequence, closed: view.closed, bytes: bytes[start..start + length].to_vec() };
+        let group = Group { sequence, bytes: bytes[start..start + length].to_vec() };
         previous = view.checksum;
         position = geometry.next_position(position + length.next_multiple_of(BLOCK_BYTES) as u64);
         sequence = sequence.next();

@@ -29,7 +29,31 @@ impl World {
                 return Err(violation(id, "the producers differ from those before the restart"));
             }
         }
+        self.check_epochs(id, survivors)?;
         self.resume_client(id, survivors);
+        Ok(())
+    }
+
+    /// A restart keeps the epochs of what is left, and appends under one that no log had before.
+    fn check_epochs(&mut self, id: PartitionId, survivors: usize) -> Result<(), Violation> {
+        let at = self.owner(id);
+        let partition = self.shards[at].core.partition(id).expect("just compared");
+        let mut history = self.oracle.logs.get(&id).cloned().unwrap_or_default();
+        history.batches.truncate(survivors);
+        let epochs = history.epochs();
+        if partition.epochs != epochs {
+            return Err(violation(id, format!("its epochs are {:?} and not {epochs:?}", partition.epochs)));
+        }
+        if epochs.last().is_some_and(|(last, _)| *last >= partition.epoch) {
+            return Err(violation(id, format!("the epoch {} was there before", partition.epoch)));
+        }
+        for (i, (epoch, _)) in epochs.iter().enumerate() {
+            let end = epochs.get(i + 1).map_or(partition.end, |(_, start)| *start);
+            if partition.end_offset_for_epoch(*epoch) != Some((*epoch, end)) {
+                return Err(violation(id, format!("the epoch {epoch} does not end at {end}")));
+            }
+        }
+        self.oracle.compared.epochs += epochs.len() as u64;
         Ok(())
     }
 
@@ -82,7 +106,7 @@ impl World {
     pub(super) fn read_whole(
         &mut self,
         id: PartitionId,
-    ) -> Result<(Vec<(Offset, Offset, Vec<u8>)>, Offset, Offset), Violation> {
+    ) -> Result<(Vec<Vec<u8>>, Offset, Offset), Violation> {
         let at = self.owner(id);
         let partition =
             self.shards[at].core.partition(id).ok_or_else(|| violation(id, "a known log is not open"))?;
@@ -106,7 +130,7 @@ impl World {
                     .map_err(|e| violation(id, format!("at {offset}: {e}")))?;
                 batch.check_crc().map_err(|e| violation(id, format!("at {offset}: {e}")))?;
                 let batch_end = Offset(batch.last_offset().get() + 1);
-                found.push((batch.base_offset(), batch_end, batch.body().to_vec()));
+                found.push(bytes.to_vec());
                 if batch_end <= offset {
                     return Err(violation(id, format!("the log steps back at {offset}")));
                 }
@@ -152,7 +176,7 @@ impl World {
             return Ok(());
         }
         let mut disk = self.disk.clone();
-        let mut random = Random::new(self.random.next());
+        let mut random = Random::new(self.random.bits());
         let deleted = &self.deleted;
         let opening = Opening {
             shards: 1,

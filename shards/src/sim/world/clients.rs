@@ -34,7 +34,7 @@ impl World {
                 break;
             }
         }
-        if self.profile.duplicates && self.random.per_mille(100) {
+        if self.profile.duplicates && !self.may_expire() && self.random.per_mille(100) {
             self.send_duplicate(id)?;
         }
         if self.profile.gaps && self.random.per_mille(50) {
@@ -104,7 +104,11 @@ impl World {
         if let (Some(base), Some(end)) = (before, after)
             && base != end
         {
-            let sent = Sent { uid, bytes, base, end, acks, acked: false };
+            let partition = core.partition(id).expect("it just took a batch");
+            let epoch = partition.epoch;
+            let stamps = partition.config.timestamp_type == TimestampType::LogAppendTime;
+            let append_time = stamps.then_some(Timestamp(now));
+            let sent = Sent { uid, bytes, base, end, acks, acked: false, epoch, append_time };
             self.oracle.logs.entry(id).or_default().batches.push(sent);
         }
         if self.staged[at].as_ref().is_some_and(|m| m.is_dead()) {
@@ -141,9 +145,6 @@ impl World {
         let before = core.partition(id).map(|p| p.end);
         let result = core.append(now, id, &bytes, acks, tag);
         let is_appended = before != core.partition(id).map(|p| p.end);
-        if is_appended && self.profile.jump == 0 {
-            return Err(violation(id, format!("batch {uid} was appended twice")));
-        }
         match result {
             Ok(()) if !is_appended => self.hits.count("duplicate recognised"),
             Ok(()) => return Err(violation(id, format!("batch {uid} was appended twice"))),
@@ -243,7 +244,7 @@ impl World {
         self.epoch_floor += 1;
         let new = self.create_topic();
         let at = self.owner(new);
-        self.shards[at].core.create_partition(new, LeaderEpoch(self.epoch_floor), config());
+        self.shards[at].core.create_partition(new, LeaderEpoch(self.epoch_floor), config(new));
         self.take_effects(at)
     }
 

@@ -36,11 +36,18 @@ impl World {
             .flat_map(|prefix| self.disk.paths(prefix))
             .filter(|path| self.disk.length(path).is_some_and(|length| length > 0))
             .collect();
-        let Some(path) = self.random.pick(&paths).cloned() else { return Flipped::Anywhere };
-        let length = usize::try_from(self.disk.length(&path).expect("it exists")).expect("small");
-        let (byte, bit) = (self.random.below(length) as u64, self.random.below(8));
-        let keeps_staging = self.random.per_mille(300);
-        let flipped = if keeps_staging { Flipped::Anywhere } else { self.vouched(&path, byte) };
+        let (keeps_staging, bit) = (self.random.per_mille(300), self.random.below(8));
+        let (mut path, mut byte, mut flipped) = (String::new(), 0, Flipped::Anywhere);
+        // Most bytes of a directory are vouched for by nothing: half of the time one is looked for that is.
+        for _ in 0..[1, 24][self.random.below(2)] {
+            let Some(picked) = self.random.pick(&paths) else { return Flipped::Anywhere };
+            let length = usize::try_from(self.disk.length(picked).expect("it exists")).expect("small");
+            (path, byte) = (picked.clone(), self.random.below(length) as u64);
+            flipped = if keeps_staging { Flipped::Anywhere } else { self.vouched(&path, byte) };
+            if matches!(flipped, Flipped::Group | Flipped::Batch) {
+                break;
+            }
+        }
         if !keeps_staging {
             self.staged.iter_mut().for_each(|m| *m = None);
         }

@@ -1,6 +1,7 @@
 //! The running process: its turns, and the operations it asked for, completed in any order or failing.
 
 use super::*;
+use crate::limits::BLOCK_BYTES;
 
 impl World {
     pub(super) fn turn(&mut self) -> Result<(), Violation> {
@@ -16,6 +17,15 @@ impl World {
         }
         self.staged[at].as_ref().expect("as above").set_fuse(None);
         self.take_effects(at)
+    }
+
+    /// The clock jumps, and producers that have been silent for too long are forgotten.
+    pub(super) fn jump(&mut self) {
+        self.now += [-3_600_000, 3_600_000, 90_000_000][self.random.below(3)];
+        for shard in &mut self.shards {
+            let expired = shard.core.expire_producers(self.now);
+            self.hits.add("producer expired", expired as u64);
+        }
     }
 
     pub(super) fn take_effects(&mut self, at: usize) -> Result<(), Violation> {
@@ -86,15 +96,47 @@ impl World {
         if let Effect::RemovePartition { partition } = effect {
             return self.remove_files(at, partition);
         }
-        let fails = self.random.per_mille(self.profile.errors);
+        let is_journal_flush = matches!(effect, Effect::FlushJournal { .. });
+        let has_no_space = self.full && self.needs_space(&effect, at);
+        let fails = self.random.per_mille(self.profile.errors)
+            || (is_journal_flush && self.random.per_mille(self.profile.flush_errors))
+            || has_no_space;
         let (operation, buffer) = self.perform(at, effect, issued, fails);
-        let error = if self.random.per_mille(500) { OperationError::Os(5) } else { OperationError::Short };
+        let error = match () {
+            () if has_no_space => OperationError::Os(28),
+            () if self.random.per_mille(500) => OperationError::Os(5),
+            () => OperationError::Short,
+        };
+        if has_no_space {
+            self.hits.count("no space left");
+        }
         let result = if fails { Err(error) } else { Ok(()) };
         if fails {
             self.hits.count("operation failed");
         }
         self.shards[at].core.complete(Completion { operation, result, buffer });
         self.take_effects(at)
+    }
+
+    /// Whether an operation needs space that a full disk does not have.
+    fn needs_space(&self, effect: &Effect, at: usize) -> bool {
+        let length = path_of(effect, at).and_then(|path| self.disk.length(&path)).unwrap_or(0);
+        match effect {
+            Effect::CreateSegment { .. } | Effect::GrowJournal { .. } | Effect::CommitManifest { .. } => true,
+            Effect::WriteSegment { position, bytes, .. } => position + bytes.len() as u64 > length,
+            _ => false,
+        }
+    }
+
+    /// Where a write lands: where it should, or, misdirected, at another block of its file.
+    fn landing(&mut self, path: &str, position: u64) -> u64 {
+        let blocks = self.disk.length(path).unwrap_or(0) / BLOCK_BYTES as u64;
+        if blocks == 0 || !self.random.per_mille(self.profile.misdirected) {
+            return position;
+        }
+        self.hits.count("write misdirected");
+        self.damaged = true;
+        self.random.below(usize::try_from(blocks).expect("small")) as u64 * BLOCK_BYTES as u64
     }
 
     /// Removes a deleted log's files once no operation on them is under way.
@@ -123,18 +165,25 @@ impl World {
         fails: bool,
     ) -> (Operation, Option<crate::memory::AlignedBuffer>) {
         let path = path_of(&effect, at).unwrap_or_default();
+        let landing = match &effect {
+            Effect::WriteJournal { position, .. } | Effect::WriteSegment { position, .. } => {
+                self.landing(&path, *position)
+            }
+            _ => 0,
+        };
+        let short_reads = self.profile.short_reads;
         let random = &mut self.random;
         let mut lands = || !fails || random.per_mille(500);
         match effect {
-            Effect::WriteJournal { operation, position, bytes, durable } => {
-                self.disk.write(&path, position, &bytes, &mut lands);
+            Effect::WriteJournal { operation, bytes, durable, .. } => {
+                self.disk.write(&path, landing, &bytes, &mut lands);
                 if durable && !fails {
-                    self.disk.flush_write(&path, position, bytes.len());
+                    self.disk.flush_write(&path, landing, bytes.len());
                 }
                 (operation, None)
             }
-            Effect::WriteSegment { operation, position, bytes, .. } => {
-                self.disk.write(&path, position, &bytes, &mut lands);
+            Effect::WriteSegment { operation, bytes, .. } => {
+                self.disk.write(&path, landing, &bytes, &mut lands);
                 (operation, None)
             }
             Effect::FlushJournal { operation } => {
@@ -154,6 +203,7 @@ impl World {
             Effect::GrowJournal { operation, bytes } => {
                 if !fails {
                     self.disk.grow(&path, bytes);
+                    self.hits.count("journal grown");
                 }
                 (operation, None)
             }
@@ -172,11 +222,16 @@ impl World {
             Effect::TrimSegment { operation, length, .. } => {
                 if !fails {
                     self.disk.truncate(&path, length);
+                    self.hits.count("trim");
                 }
                 (operation, None)
             }
             Effect::ReadSegment { operation, position, mut buffer, .. } => {
-                let read = self.disk.read(&path, position, &mut buffer);
+                let mut read = self.disk.read(&path, position, &mut buffer);
+                if random.per_mille(short_reads) && read > BLOCK_BYTES {
+                    read = random.between(1, read / BLOCK_BYTES) * BLOCK_BYTES;
+                    self.hits.count("read came up short");
+                }
                 buffer.set_length(read);
                 (operation, Some(buffer))
             }

@@ -12,12 +12,18 @@ impl World {
             .flat_map(|s| s.core.partitions())
             .map(|p| (p.id, (p.end, p.producers.without_times(), p.stopped_from.is_some())))
             .collect();
+        self.count_running();
         self.crash(loss);
         let flipped = match loss {
             Some(Loss::Damage) => self.flip_a_bit(),
             _ => Flipped::Anywhere,
         };
         let mut loss = loss;
+        if self.damaged {
+            // Whatever happens to a damaged directory, nothing more is promised of it than that nothing wrong is served.
+            loss = Some(Loss::Damage);
+        }
+        let remembered = self.remember_and_forget(loss);
         let mut attempt = 0;
         let (opened, report) = loop {
             attempt += 1;
@@ -54,9 +60,66 @@ impl World {
         }
         let Some(loss) = loss else { return Ok(()) };
         for id in self.known.clone() {
+            let loss = remembered.get(&id).copied().unwrap_or(loss);
             self.check_recovered(id, loss, live.get(&id))?;
         }
+        for forgotten in self.forgotten.values_mut() {
+            if loss == Loss::Power && forgotten.loss == Loss::Process && forgotten.is_fresh {
+                forgotten.loss = loss;
+            }
+            forgotten.is_fresh = false;
+        }
         Ok(())
+    }
+
+    /// The metadata store knows some logs again that it had forgotten, and forgets one. Gives back what may be missing of
+    /// the former.
+    fn remember_and_forget(&mut self, loss: Option<Loss>) -> BTreeMap<PartitionId, Loss> {
+        let mut remembered = BTreeMap::new();
+        for id in self.forgotten.keys().copied().collect::<Vec<_>>() {
+            if self.random.per_mille(500) {
+                let Forgotten { history, client, loss, .. } =
+                    self.forgotten.remove(&id).expect("just listed");
+                self.known.insert(id);
+                self.oracle.logs.insert(id, history);
+                self.clients.insert(id, client);
+                remembered.insert(id, if self.damaged { Loss::Damage } else { loss });
+                self.hits.count("log known again");
+            }
+        }
+        if let Some(loss) = loss.filter(|loss| *loss != Loss::Damage)
+            && self.known.len() > 1
+            && self.random.per_mille(self.profile.forget)
+            && let Some(id) = self.pick_log().filter(|id| !remembered.contains_key(id))
+        {
+            self.known.remove(&id);
+            let history = self.oracle.logs.remove(&id).unwrap_or_default();
+            let client = self.clients.remove(&id).expect("every log has a client");
+            self.forgotten.insert(id, Forgotten { history, client, loss, is_fresh: true });
+            self.hits.count("log set aside");
+        }
+        remembered
+    }
+
+    /// Counts what the shards did, before they go.
+    pub(super) fn count_running(&mut self) {
+        for shard in &self.shards {
+            let counts = shard.core.counts();
+            for (name, count) in [
+                ("lazy write", counts.lazy_writes),
+                ("chunk evicted", counts.chunks_evicted),
+                ("large by value", counts.large_by_value),
+                ("roll by size", counts.rolled_by_size),
+                ("roll by time", counts.rolled_by_time),
+                ("checkpoint completed", counts.checkpoints),
+                (
+                    "partition stopped",
+                    shard.core.partitions().filter(|p| p.stopped_from.is_some()).count() as u64,
+                ),
+            ] {
+                self.hits.add(name, count);
+            }
+        }
     }
 
     pub(super) fn count_recovery(&mut self, report: &recovery::Report) {
@@ -100,6 +163,7 @@ impl World {
             }
         }
         self.shards.clear();
+        self.full = false;
         self.tags.clear();
         self.staged.iter().flatten().for_each(|m| m.set_fuse(None));
         if loss == Some(Loss::Power) {
@@ -152,7 +216,7 @@ impl World {
             let slab = Slab::new(SLAB_BYTES);
             let mut core = Shard::new(opened.start, epoch, staging, slab, tuning(), self.rules.clone());
             for part in &opened.partitions {
-                core.open_partition(part, config());
+                core.open_partition(part, config(part.id()));
             }
             for part in opened.set_aside {
                 core.set_aside(part);
@@ -169,13 +233,14 @@ impl World {
     }
 }
 
-/// The settings of every topic.
-pub(super) fn config() -> Config {
+/// A topic's settings.
+pub(super) fn config(id: PartitionId) -> Config {
+    let stamps = id.topic.0[0].is_multiple_of(3);
     Config {
         segment_bytes: 96 << 10,
         segment_ms: 600_000,
         batch_bytes_max: 64 << 10,
-        timestamp_type: TimestampType::CreateTime,
+        timestamp_type: if stamps { TimestampType::LogAppendTime } else { TimestampType::CreateTime },
         producer_expiration_ms: 86_400_000,
     }
 }
