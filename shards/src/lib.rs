@@ -7,7 +7,7 @@
 //! | [`limits`] | the bound of every queue, buffer, loop and in-flight count |
 //! | [`memory`] | shard-local memory that a disk or a socket may read: aligned slabs, staging chunks, lent slices |
 //! | [`core`] | the synchronous heart: events in, effects out |
-//! | [`format`] | every byte we write |
+//! | [`mod@format`] | every byte we write |
 
 #![deny(unsafe_code)]
 
