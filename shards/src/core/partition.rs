@@ -12,7 +12,7 @@
 
 use std::collections::VecDeque;
 
-use super::effect::{Acks, Millis, SegmentFile, Tag};
+use super::effect::{Acks, Millis, Operation, SegmentFile, Tag};
 use super::extents::{Boundary, Extents, Place};
 use super::producers::{Numbered, Producers};
 use super::segment::Segment;
@@ -54,6 +54,8 @@ pub struct Partition {
     pub stopped_from: Option<Offset>,
     /// Whether what the segments hold can be trusted no further: no manifest moves this log any more.
     pub is_frozen: bool,
+    /// The last batch of a run in reserved memory: up to it, batches leave the cache when they are on disk.
+    pub drop_when_written: Option<Offset>,
     /// Up to where a checkpoint wants the log on disk.
     pub lazy_target: Option<Offset>,
     /// Where each leader epoch begins.
@@ -156,6 +158,7 @@ impl Partition {
             high_watermark: end,
             stopped_from: None,
             is_frozen: false,
+            drop_when_written: None,
             lazy_target: None,
             epochs: part.epochs.iter().map(manifest::Epoch::get).collect(),
             producers: producers.clone(),
@@ -387,12 +390,23 @@ impl Partition {
         }
     }
 
-    /// Drops cached batches up to and with the one at `base`, as far as the disk has them.
-    pub fn drop_cached(&mut self, base: Offset) {
+    /// Drops cached batches up to and with the one at `base`, as far as the disk has them. Returns whether all went.
+    pub fn drop_cached(&mut self, base: Offset) -> bool {
         let completed = self.extents.completed();
         let on_disk = |c: &Cached| completed.is_none_or(|place| c.end_place() <= place);
         while self.cache.front().is_some_and(|c| c.base <= base && on_disk(c)) {
             self.cache.pop_front();
+        }
+        self.cache.front().is_none_or(|c| c.base > base)
+    }
+
+    /// A write of this log is on disk.
+    pub fn completed_write(&mut self, operation: Operation) {
+        self.extents.completed_write(operation);
+        if let Some(base) = self.drop_when_written
+            && self.drop_cached(base)
+        {
+            self.drop_when_written = None;
         }
     }
 }
