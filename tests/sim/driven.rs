@@ -30,6 +30,7 @@ fn a_slab_full_of_large_writes_empties_again() {
             shard.core.request_checkpoint();
         }
     }
+    shard.core.request_checkpoint();
     shard.rest(300);
     assert!(large > 400 && small > 400, "{large} large and {small} small appends of 500 each");
     assert!(shard.core.counts().runs_from_reserve > 0, "a run had to take reserved memory");

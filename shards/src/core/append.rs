@@ -317,8 +317,7 @@ fn record(
     if placed.view.has_producer() {
         partition.producers.note(&placed.numbered, entry.base_offset, entry.last_offset, now);
     }
-    partition.end = placed.end;
-    partition.tail.push_back(TailBatch {
+    partition.push_tail(TailBatch {
         base: entry.base_offset,
         end: placed.end,
         group,

@@ -320,9 +320,7 @@ impl Shard {
     fn segment_written(&mut self, operation: Operation, file: SegmentFile, large: Option<Offset>) {
         let Some(partition) = self.partitions.get_mut(&file.partition) else { return };
         partition.completed_write(operation);
-        if let Some(base) = large {
-            partition.set_large(base, Large::Written);
-        }
+        let large = large.filter(|base| partition.set_large(*base, Large::Written).is_some());
         let segment = partition.segment(file.base).expect("a segment outlives its writes");
         segment.is_dirty = true;
         segment.large_written.extend(large);
@@ -416,7 +414,7 @@ impl Shard {
 
     fn large_failed(&mut self, id: PartitionId, base: Offset) {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
-        let group = partition.set_large(base, Large::Void).expect("a batch is kept until it is flushed");
+        let Some(group) = partition.set_large(base, Large::Void) else { return };
         self.voids_wanted.push((id, base, group));
         self.stop_partition(id, Some(base));
     }

@@ -10,7 +10,7 @@
 //! consumers may see it; `cache` is a gapless suffix of the log that reaches back at least to what is not written yet.
 //! The partition emits no effect of its own: what became due is handed to the shard.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::effect::{Acks, Millis, Operation, SegmentFile, Tag};
 use super::extents::{Boundary, Extents, Place};
@@ -68,6 +68,8 @@ pub struct Partition {
     pub extents: Extents,
     /// Batches that no manifest covers yet.
     pub tail: VecDeque<TailBatch>,
+    /// Of these, the large ones that are not written, by base offset.
+    unwritten: BTreeSet<Offset>,
     /// The newest batches' bytes.
     pub cache: VecDeque<Cached>,
     /// The log as the last committed manifest has it.
@@ -165,6 +167,7 @@ impl Partition {
             segments,
             extents: Extents::new(boundary.clone()),
             tail: VecDeque::new(),
+            unwritten: BTreeSet::new(),
             cache: VecDeque::new(),
             flushed: Flushed { boundary, producers },
             waiting: [VecDeque::new(), VecDeque::new()],
@@ -239,11 +242,25 @@ impl Partition {
         Some((found, end))
     }
 
-    /// Notes how far a large batch got; gives back its group.
+    /// Notes a batch behind all others.
+    pub fn push_tail(&mut self, batch: TailBatch) {
+        if batch.large == Some(Large::Writing) {
+            self.unwritten.insert(batch.base);
+        }
+        self.end = batch.end;
+        self.tail.push_back(batch);
+    }
+
+    /// Notes how far a large batch got; gives back its group. One that was given up goes no further.
     pub fn set_large(&mut self, base: Offset, state: Large) -> Option<JournalSequence> {
         let at = self.tail.binary_search_by_key(&base, |b| b.base).ok()?;
-        self.tail[at].large = Some(state);
-        Some(self.tail[at].group)
+        let batch = self.tail.get_mut(at).filter(|b| b.large != Some(Large::Void))?;
+        batch.large = Some(state);
+        match state {
+            Large::Writing | Large::Void => self.unwritten.insert(base),
+            Large::Written | Large::Flushed => self.unwritten.remove(&base),
+        };
+        Some(batch.group)
     }
 
     /// Batches from here on were never acknowledged and never will be.
@@ -258,8 +275,7 @@ impl Partition {
 
     /// The offset behind what survives the death of the process: before it, every large batch is written.
     pub fn written_end(&self) -> Offset {
-        let writing = |b: &&TailBatch| matches!(b.large, Some(Large::Writing | Large::Void));
-        self.tail.iter().find(writing).map_or(self.end, |b| b.base)
+        self.unwritten.first().copied().unwrap_or(self.end)
     }
 
     /// Moves the high watermark over every batch that is durable, in order. Returns whether it moved.
@@ -346,8 +362,8 @@ impl Partition {
     /// Forgets batches that a manifest covers and consumers may see.
     fn forget_settled(&mut self) {
         let end = self.flushed.boundary.end.min(self.high_watermark);
-        while self.tail.front().is_some_and(|b| b.end <= end) {
-            self.tail.pop_front();
+        while let Some(batch) = self.tail.pop_front_if(|b| b.end <= end) {
+            self.unwritten.remove(&batch.base);
         }
     }
 
