@@ -73,6 +73,8 @@ pub struct Journal {
     /// Chunks from the one used longest ago to the one in use, with the last group that lies in each.
     chunks: VecDeque<(ChunkIndex, JournalSequence)>,
     chunk: Option<Chunk>,
+    /// The logs that staged something into each chunk since it was taken.
+    logs: Vec<BTreeSet<PartitionId>>,
     open: Option<OpenGroup>,
     /// The groups that no manifest has set free, without a gap in their sequence.
     groups: VecDeque<Group>,
@@ -134,6 +136,7 @@ impl Journal {
     /// The journal of a new opening, empty.
     pub fn new(start: Start, staging: Staging, rules: Rules) -> Journal {
         let chunks = (0..staging.chunks()).map(|i| (ChunkIndex(i), JournalSequence(0))).collect();
+        let logs = vec![BTreeSet::new(); staging.chunks()];
         let before = JournalSequence(start.tail.sequence - 1);
         assert!(
             start.geometry.capacity >= 2 * start.geometry.group_bytes_max,
@@ -147,6 +150,7 @@ impl Journal {
             staging,
             chunks,
             chunk: None,
+            logs,
             open: None,
             groups: VecDeque::new(),
             bytes_live: 0,
@@ -274,6 +278,7 @@ impl Journal {
         let partition = entry.partition();
         let furthest = open.reach.entry(partition).or_insert(reach);
         *furthest = (*furthest).max(reach);
+        self.logs[chunk.index().0].insert(partition);
         if open.unpublished.is_empty() {
             chunk.freeze(end);
         }
@@ -295,6 +300,11 @@ impl Journal {
         self.chunks.iter().map(|c| c.0).find(|chunk| !self.staging.is_free(*chunk) && Some(*chunk) != in_use)
     }
 
+    /// The logs that staged something into the chunk since it was taken.
+    pub fn logs_in(&self, chunk: ChunkIndex) -> impl Iterator<Item = PartitionId> {
+        self.logs[chunk.0].iter().copied()
+    }
+
     fn group_capacity(&self) -> usize {
         usize::try_from(self.geometry.group_bytes_max).expect("a group fits into memory")
     }
@@ -306,6 +316,7 @@ impl Journal {
         let Some(at) = self.chunks.iter().position(reusable) else { return false };
         let (index, last) = self.chunks.remove(at).expect("just found");
         self.chunk = self.staging.take(index);
+        self.logs[index.0].clear();
         assert!(self.chunk.is_some(), "a free chunk can be taken");
         self.chunks.push_back((index, last));
         true
