@@ -119,6 +119,8 @@ pub struct Cached {
     pub place: Place,
     /// Its bytes: in staging memory until they are gathered for their segment, in slab memory from then on.
     pub bytes: Slice,
+    /// Whether they lie in staging memory.
+    pub is_staged: bool,
 }
 
 /// The state that a manifest has of a log.
@@ -392,17 +394,28 @@ impl Partition {
 
     // ---- the cache
 
-    /// The cached batches from the one that holds `offset` on; `None` if the cache begins later.
-    pub fn cached_from(&self, offset: Offset) -> Option<impl Iterator<Item = &Cached>> {
-        let first = self.cache.front()?;
+    /// The cached batches from the one that holds `offset` on, up to `visible_end`: the first one whatever its size, the
+    /// others while they fit `bytes_max`. `None` if the cache begins later.
+    pub fn cached_from(&self, offset: Offset, visible_end: Offset, bytes_max: usize) -> Option<Vec<Cached>> {
+        self.cache.front().filter(|first| first.base <= offset)?;
         let at = self.cache.partition_point(|c| c.end <= offset);
-        (first.base <= offset).then(|| self.cache.range(at..))
+        let mut batches: Vec<Cached> = Vec::new();
+        let mut bytes = 0;
+        for batch in self.cache.range(at..).take_while(|c| c.end <= visible_end) {
+            bytes += batch.bytes.len();
+            if !batches.is_empty() && bytes > bytes_max {
+                break;
+            }
+            batches.push(batch.clone());
+        }
+        Some(batches)
     }
 
     /// A whole batch moved from staging memory into `bytes`.
     pub fn moved(&mut self, base: Offset, bytes: Slice) {
         if let Ok(at) = self.cache.binary_search_by_key(&base, |c| c.base) {
             self.cache[at].bytes = bytes;
+            self.cache[at].is_staged = false;
         }
     }
 
