@@ -35,7 +35,12 @@ fn a_slab_full_of_large_writes_empties_again() {
     shard.rest(300);
     assert!(large > 400 && small > 400, "{large} large and {small} small appends of 500 each");
     assert!(shard.core.counts().runs_from_reserve > 0, "a run had to take reserved memory");
-    assert!(shard.core.is_settled());
+    assert!(
+        shard.core.is_settled(),
+        "{} live bytes, {} operations",
+        shard.core.journal().bytes_live(),
+        shard.core.operations_in_flight()
+    );
 }
 
 /// A consumer that took what it fetched and did not read it held the staging chunks that this lay in, and appends stopped.
@@ -75,4 +80,58 @@ fn staging_memory_is_freed_for_the_logs_that_lie_in_it() {
     shard.rest(20);
     assert!(shard.core.is_settled());
     assert_eq!(shard.core.journal().bytes_live(), 0);
+}
+
+/// The file of a quiet log could not be created. Its few batches pinned every chunk of staging memory.
+#[test]
+fn a_log_without_a_file_pins_no_staging_memory() {
+    let mut shard =
+        Driver::new(Size { group: 16 << 10, journal: 4 << 20, chunks: 4, slab: 8 << 20 }, tuning());
+    shard.create(1);
+    shard.create(2);
+    let creates = |e: &Effect| matches!(e, Effect::CreateSegment { file, .. } if file.partition == id(1));
+    for round in 0..60 {
+        if round % 4 == 0 {
+            let _refused_when_staging_is_full = shard.append(1, 100, Acks::All);
+        }
+        let _refused_when_staging_is_full = shard.append(2, 1900, Acks::All);
+        shard.turn();
+        shard.complete(|e| if creates(e) { None } else { Some(true) });
+    }
+    let mut accepted = 0;
+    for _ in 0..1000 {
+        accepted += usize::from(shard.append(2, 1900, Acks::All).is_ok());
+        shard.turn();
+        shard.complete(|e| Some(!creates(e)));
+    }
+    assert!(shard.core.partition(id(1)).expect("it is there").stopped_from.is_some());
+    assert!(accepted > 900, "{accepted} of 1000 appends of the healthy log");
+}
+
+/// A large write failed on a healthy disk. What lies before it in its log is written and leaves the journal.
+#[test]
+fn what_lies_before_a_failed_large_batch_leaves_the_journal() {
+    let tuning = Tuning { journal_bytes_max: 1 << 20, lazy_write_bytes: 1 << 40, ..tuning() };
+    let mut shard = Driver::new(Size { group: 64 << 10, journal: 1 << 20, chunks: 32, slab: 16 << 20 }, tuning);
+    shard.create(1);
+    shard.create(2);
+    for _ in 0..45 {
+        shard.append(1, 8_000, Acks::All).expect("there is room");
+        shard.turn();
+        shard.complete(|_| Some(true));
+    }
+    shard.append(1, 30_000, Acks::All).expect("there is room");
+    let is_large = |e: &Effect| {
+        matches!(e, Effect::WriteSegment { file, bytes, .. }
+            if file.partition == id(1) && (20_000..30_000).contains(&bytes.len()))
+    };
+    for _ in 0..600 {
+        let _refused_when_busy = shard.append(2, 8_000, Acks::All);
+        shard.turn();
+        shard.complete(|e| Some(!is_large(e)));
+    }
+    assert_eq!(shard.core.stopped(), None);
+    let log = shard.core.partition(id(1)).expect("it is there");
+    assert_eq!(log.stopped_from, Some(Offset(45)));
+    assert_eq!(log.flushed.boundary.end, Offset(45));
 }

@@ -54,7 +54,7 @@ impl Shard {
             && targets.iter().all(|(id, target)| {
                 self.partitions
                     .get(id)
-                    .is_none_or(|p| p.flushable_end() >= *target || p.stopped_from.is_some())
+                    .is_none_or(|p| p.flushable_end() >= (*target).min(p.given_up_from()) || !p.can_be_flushed())
             })
         {
             self.begin_flushing();

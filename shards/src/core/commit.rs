@@ -162,6 +162,7 @@ impl Shard {
         if let Some(buffer) = self.take_memory(run.buffer_bytes) {
             return Some((run, buffer));
         }
+        let mut bytes_max = run.buffer_bytes as u64;
         loop {
             if let Some(buffer) = self.reserve.take(run.buffer_bytes) {
                 run.serves_readers = false;
@@ -171,26 +172,22 @@ impl Shard {
             if run.is_shortest() {
                 return None;
             }
-            let shorter = run.buffer_bytes as u64 / 2;
-            run = self.partitions.get(&id)?.extents.next_run(shorter)?;
+            bytes_max /= 2;
+            run = self.partitions.get(&id)?.extents.next_run(bytes_max)?;
         }
     }
 
     /// Copies what a log whose segment cannot be written has in the chunk to be freed: it stays readable until a restart
-    /// writes it again from the journal.
+    /// writes it again from the journal. Such a log takes no more appends, so that memory beyond the slab, if that is short,
+    /// is never more than what staging memory held of it.
     fn move_out_of_staging(&mut self, id: PartitionId) {
         let Some(chunk) = self.evicting else { return };
-        while let Some(bytes) = self.partitions.get(&id).and_then(|p| p.extents.first_in(chunk)) {
-            let Some(mut buffer) = self.take_memory(bytes.len()) else {
-                self.unsettled.insert(id);
-                return;
-            };
-            buffer[..bytes.len()].copy_from_slice(&bytes);
-            let copy = buffer.freeze().narrow(0..bytes.len());
-            let partition = self.partitions.get_mut(&id).expect("just found");
-            if let Some(base) = partition.extents.replace_first_in(chunk, copy.clone()) {
-                partition.moved(base, copy);
-            }
+        let Some(partition) = self.partitions.get(&id) else { return };
+        let staged = partition.extents.bytes_in(chunk);
+        let copy = self.copy_of(&staged);
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        for (base, bytes) in partition.extents.replace_in(chunk, &copy) {
+            partition.moved(base, bytes);
         }
     }
 
@@ -372,12 +369,17 @@ impl Shard {
                 if let Some(partition) = self.partitions.get_mut(&file.partition) {
                     partition.extents.fail();
                 }
+                self.unsettled.insert(file.partition);
                 self.stop_partition(file.partition, None);
             }
             Purpose::Creation(file) => {
                 if let Some(partition) = self.partitions.get_mut(&file.partition) {
                     partition.extents.fail();
+                    if let Some(segment) = partition.segment(file.base) {
+                        segment.file = File::Failed;
+                    }
                 }
+                self.unsettled.insert(file.partition);
                 self.freeze(file.partition);
             }
             Purpose::DirectoryFlush(file) | Purpose::SegmentFlush(file) => self.freeze(file.partition),
@@ -403,13 +405,15 @@ impl Shard {
         self.effects.push(Effect::Stopped { reason });
     }
 
-    /// What the segments of a log hold cannot be trusted to be durable: no manifest will move it any more.
+    /// What the segments of a log hold cannot be trusted to be durable: no manifest will move it any more, and its large
+    /// batches that are not flushed will never be.
     fn freeze(&mut self, id: PartitionId) {
-        if let Some(partition) = self.partitions.get_mut(&id) {
-            partition.is_frozen = true;
-        }
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        partition.is_frozen = true;
+        let voided = partition.void_unflushed();
+        self.voids_wanted.extend(voided.iter().map(|(base, group)| (id, *base, *group)));
         self.leave_checkpoint(id);
-        self.stop_partition(id, None);
+        self.stop_partition(id, voided.first().map(|(base, _)| *base));
     }
 
     fn large_failed(&mut self, id: PartitionId, base: Offset) {
@@ -427,8 +431,7 @@ impl Shard {
         if !rejects {
             return;
         }
-        let from = from.unwrap_or(partition.end).min(partition.stopped_from.unwrap_or(Offset(i64::MAX)));
-        partition.stopped_from = Some(from);
+        partition.give_up(from.unwrap_or(partition.end));
         for waiting in partition.take_waiting() {
             self.effects
                 .push(Effect::Appended { tag: waiting.tag, result: Err(AppendError::PartitionStopped) });
