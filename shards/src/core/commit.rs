@@ -395,6 +395,7 @@ impl Shard {
         }
         self.stopped = Some(reason);
         for partition in self.partitions.values_mut() {
+            partition.abandon_unseen();
             for waiting in partition.take_waiting() {
                 self.effects.push(Effect::Appended { tag: waiting.tag, result: Err(AppendError::Stopped) });
             }

@@ -428,6 +428,13 @@ impl Partition {
         self.extents.give_up(from, has_file);
     }
 
+    /// Nothing of the log is written any more: what consumers do not see yet they never will, and its memory serves reads.
+    pub fn abandon_unseen(&mut self) {
+        let from = self.high_watermark;
+        self.give_up(from);
+        self.extents.give_up(from, |_| false);
+    }
+
     /// Gives up the large batches that are not flushed; gives back their bases and groups.
     pub fn void_unflushed(&mut self) -> Vec<(Offset, JournalSequence)> {
         let mut voided = Vec::new();
