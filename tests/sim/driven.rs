@@ -2,7 +2,7 @@
 
 mod driver;
 
-use corelane_shards::core::effect::{Effect, Tag};
+use corelane_shards::core::effect::{Effect, StopReason, Tag};
 use corelane_shards::core::{Acks, Tuning};
 use corelane_shards::types::Offset;
 use driver::{Driver, Size, id, tuning};
@@ -31,8 +31,9 @@ fn a_slab_full_of_large_writes_empties_again() {
             shard.core.request_checkpoint();
         }
     }
-    shard.core.request_checkpoint();
     shard.rest(300);
+    shard.core.request_checkpoint();
+    shard.rest(20);
     assert!(large > 400 && small > 400, "{large} large and {small} small appends of 500 each");
     assert!(shard.core.counts().runs_from_reserve > 0, "a run had to take reserved memory");
     assert!(
@@ -134,4 +135,61 @@ fn what_lies_before_a_failed_large_batch_leaves_the_journal() {
     let log = shard.core.partition(id(1)).expect("it is there");
     assert_eq!(log.stopped_from, Some(Offset(45)));
     assert_eq!(log.flushed.boundary.end, Offset(45));
+}
+
+/// A journal that is more than half full of a frozen log's batches was checkpointed every turn, in vain; and one that such
+/// a log fills for good stops the shard, after it has tried to grow.
+#[test]
+fn a_checkpoint_that_freed_nothing_is_not_repeated() {
+    let tuning = Tuning { journal_bytes_max: 256 << 10, ..tuning() };
+    let mut shard = Driver::new(Size { group: 16 << 10, journal: 128 << 10, chunks: 16, slab: 8 << 20 }, tuning);
+    shard.create(1);
+    shard.create(2);
+    shard.append(1, 100, Acks::All).expect("there is room");
+    shard.rest(5);
+    shard.core.request_checkpoint();
+    let flushes = |e: &Effect| matches!(e, Effect::FlushSegment { file, .. } if file.partition == id(1));
+    for _ in 0..20 {
+        shard.turn();
+        shard.complete(|e| Some(!flushes(e)));
+    }
+    assert!(shard.core.partition(id(1)).expect("it is there").is_frozen);
+    while shard.core.journal().bytes_live() * 2 <= 128 << 10 {
+        shard.append(2, 1900, Acks::All).expect("there is room");
+        shard.rest(1);
+    }
+    shard.rest(50);
+    let before = shard.manifests.len();
+    shard.rest(1000);
+    assert_eq!(shard.manifests.len(), before, "nothing happens in idle turns");
+    let mut grown = 0;
+    for _ in 0..200 {
+        let _refused_when_full = shard.append(2, 1900, Acks::All);
+        shard.turn();
+        grown += shard.queue.iter().filter(|e| matches!(e, Effect::GrowJournal { .. })).count();
+        shard.complete(|_| Some(true));
+    }
+    assert_eq!((grown, shard.core.stopped()), (1, Some(StopReason::JournalFull)));
+}
+
+/// Growth that fails is not asked for again each turn.
+#[test]
+fn failed_growth_is_not_repeated() {
+    let mut shard =
+        Driver::new(Size { group: 16 << 10, journal: 64 << 10, chunks: 16, slab: 8 << 20 }, tuning());
+    shard.create(1);
+    let mut grown = 0;
+    for _ in 0..300 {
+        let _refused_when_full = shard.append(1, 1900, Acks::All);
+        shard.turn();
+        grown += shard.queue.iter().filter(|e| matches!(e, Effect::GrowJournal { .. })).count();
+        shard.complete(|e| match e {
+            Effect::GrowJournal { .. } => Some(false),
+            Effect::CommitManifest { .. } => None,
+            _ => Some(true),
+        });
+    }
+    assert_eq!((grown, shard.core.stopped()), (1, None));
+    shard.rest(300);
+    shard.append(1, 1900, Acks::All).expect("the checkpoint made room");
 }

@@ -81,6 +81,7 @@ impl Shard {
         if durable == before {
             return;
         }
+        self.progress += 1;
         self.touched.extend(self.journal.take_newly_durable());
         for void in self.voids_staged.extract_if(.., |v| v.void_group <= durable) {
             self.journal.settle(void.batch_group);
@@ -350,6 +351,7 @@ impl Shard {
         for group in groups {
             self.journal.settle(group);
         }
+        self.progress += 1;
         self.touched.insert(id);
     }
 
@@ -363,7 +365,10 @@ impl Shard {
             }
             Purpose::JournalWrite | Purpose::JournalFlush => self.stop(StopReason::Journal(error)),
             Purpose::Manifest => self.stop(StopReason::Checkpoint(error)),
-            Purpose::JournalGrowth(_) => self.growth_in_flight = false,
+            Purpose::JournalGrowth(_) => {
+                self.growth_in_flight = false;
+                self.growth_failed = true;
+            }
             Purpose::LargeWrite(file, base) => self.large_failed(file.partition, base),
             Purpose::LazyWrite(file) => {
                 if let Some(partition) = self.partitions.get_mut(&file.partition) {
@@ -433,6 +438,7 @@ impl Shard {
             return;
         }
         partition.give_up(from.unwrap_or(partition.end));
+        self.progress += 1;
         for waiting in partition.take_waiting() {
             self.effects
                 .push(Effect::Appended { tag: waiting.tag, result: Err(AppendError::PartitionStopped) });

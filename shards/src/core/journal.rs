@@ -208,6 +208,16 @@ impl Journal {
         self.open.as_ref().is_some_and(|open| open.entries > 0)
     }
 
+    /// Whether the open group cannot be written for want of space, though nothing before it is under way.
+    pub fn is_full(&self) -> bool {
+        self.open.is_some() && self.is_written() && !self.can_close()
+    }
+
+    /// How far the entries of the first group that no manifest has set free reach in each log.
+    pub fn oldest_reach(&self) -> impl Iterator<Item = (PartitionId, Offset)> {
+        self.groups.front().into_iter().flat_map(|g| g.reach.iter().map(|(id, end)| (*id, *end)))
+    }
+
     /// Whether nothing is open, being written or being flushed.
     pub fn is_idle(&self) -> bool {
         !self.has_entries() && self.is_written() && self.flush.is_none()

@@ -103,7 +103,15 @@ pub struct Shard {
     pub(super) operations: Operations,
     pub(super) checkpoint: Checkpoint,
     pub(super) checkpoint_wanted: bool,
+    /// Rises whenever something happened that may let a checkpoint free more of the journal than the one before it.
+    pub(super) progress: u64,
+    /// How far that was when the checkpoint under way, or the last one, began.
+    pub(super) checkpoint_progress: u64,
+    /// Whether the last checkpoint set nothing free and adopted no space.
+    pub(super) checkpoint_was_fruitless: bool,
     pub(super) growth_in_flight: bool,
+    /// Whether growth failed since a checkpoint set something free.
+    pub(super) growth_failed: bool,
     pub(super) digested_bytes: u64,
     /// Logs with something to be written, flushed or created.
     pub(super) unsettled: BTreeSet<PartitionId>,
@@ -165,7 +173,11 @@ impl Shard {
             operations: Operations::default(),
             checkpoint: Checkpoint::Idle,
             checkpoint_wanted: false,
+            progress: 0,
+            checkpoint_progress: 0,
+            checkpoint_was_fruitless: false,
             growth_in_flight: false,
+            growth_failed: false,
             digested_bytes: 0,
             unsettled: BTreeSet::new(),
             touched: BTreeSet::new(),
@@ -226,6 +238,7 @@ impl Shard {
         self.touched.remove(&id);
         self.cache_order.retain(|(p, _)| *p != id);
         self.forget_in_checkpoint(id);
+        self.progress += 1;
         self.effects.push(Effect::RemovePartition { partition: id });
     }
 
