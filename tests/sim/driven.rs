@@ -193,3 +193,30 @@ fn failed_growth_is_not_repeated() {
     shard.rest(300);
     shard.append(1, 1900, Acks::All).expect("the checkpoint made room");
 }
+
+/// A large batch that is flushed later than its group is vouched for by a group that says so: else, after a loss of power,
+/// damage to an acknowledged batch looked like a write that never happened.
+#[test]
+fn a_large_batch_is_vouched_for_when_it_is_flushed() {
+    let mut shard =
+        Driver::new(Size { group: 64 << 10, journal: 1 << 20, chunks: 8, slab: 8 << 20 }, tuning());
+    shard.create(1);
+    shard.append(1, 30_000, Acks::All).expect("there is room");
+    let mut settled = Vec::new();
+    for turn in 0..300 {
+        shard.turn();
+        for effect in &shard.queue {
+            if let Effect::WriteJournal { bytes, .. } = effect {
+                let word: [u8; 8] = bytes[48..56].try_into().expect("a header is longer");
+                settled.push(u64::from_le_bytes(word));
+            }
+        }
+        shard.complete(|e| match e {
+            Effect::FlushSegment { .. } if turn < 50 => None,
+            _ => Some(true),
+        });
+    }
+    assert_eq!(shard.answers, [Ok(())]);
+    let first = settled.iter().position(|s| *s >= 1);
+    assert_eq!(first, Some(settled.len() - 1), "vouched for once, and then never again: {settled:?}");
+}

@@ -86,6 +86,9 @@ pub struct Journal {
     tail: Tail,
     previous: u32,
     durable: JournalSequence,
+    /// The last closed group with entries, and what the last closed group says is durable and settled.
+    last_with_entries: JournalSequence,
+    said: (JournalSequence, JournalSequence),
     unsettled: BTreeMap<JournalSequence, usize>,
     flush: Option<Vec<JournalSequence>>,
     /// Logs with entries in groups that became durable since somebody asked.
@@ -159,6 +162,8 @@ impl Journal {
             tail: start.tail,
             previous: start.tail.previous,
             durable: before,
+            last_with_entries: before,
+            said: (before, before),
             unsettled: BTreeMap::new(),
             flush: None,
             newly_durable: BTreeSet::new(),
@@ -235,9 +240,12 @@ impl Journal {
         usize::try_from(behind).expect("groups lie in memory").min(self.groups.len())
     }
 
-    /// Whether the last group on disk says of all groups before it, and nobody of it, that they are durable.
+    /// Whether the last group with entries is live and durable, or settled too, and no later group says so.
     pub fn last_is_unvouched(&self) -> bool {
-        self.groups.back().is_some_and(|last| last.sequence == self.durable && !last.reach.is_empty())
+        let last = self.last_with_entries;
+        let is_live = self.groups.front().is_some_and(|first| first.sequence <= last);
+        let (durable, settled) = self.said;
+        is_live && self.durable >= last && (durable < last || settled < self.settled().min(last))
     }
 
     // ---- staging
@@ -417,6 +425,10 @@ impl Journal {
             previous: self.previous,
             reach: open.reach,
         });
+        self.said = (self.durable, settled);
+        if open.entries > 0 {
+            self.last_with_entries = self.next;
+        }
         self.bytes_live += bytes.len() as u64;
         self.end = Some(position + bytes.len() as u64);
         self.previous = sum;
