@@ -3,9 +3,10 @@
 mod driver;
 
 use corelane_shards::core::effect::{Effect, StopReason, Tag};
-use corelane_shards::core::{Acks, Tuning};
-use corelane_shards::types::Offset;
-use driver::{Driver, Size, id, tuning};
+use corelane_shards::core::{Acks, FetchError, Tuning};
+use corelane_shards::format::manifest;
+use corelane_shards::types::{Offset, ProducerId};
+use driver::{Driver, Size, config, id, tuning};
 
 /// The slab was full of large batches on their way to the disk; the attempt to make room forgot every one of them, and runs
 /// of small batches waited for memory that could never come back: every later append was refused as busy.
@@ -219,4 +220,51 @@ fn a_large_batch_is_vouched_for_when_it_is_flushed() {
     assert_eq!(shard.answers, [Ok(())]);
     let first = settled.iter().position(|s| *s >= 1);
     assert_eq!(first, Some(settled.len() - 1), "vouched for once, and then never again: {settled:?}");
+}
+
+/// A file that ends before what the log says of it answered reads of nothing for ever.
+#[test]
+fn a_file_cut_short_is_damaged() {
+    let mut shard =
+        Driver::new(Size { group: 16 << 10, journal: 1 << 20, chunks: 4, slab: 1 << 20 }, tuning());
+    let part = manifest::Partition {
+        topic: id(1).topic.0,
+        index: 0,
+        log_start: 0,
+        end: 10,
+        segments: vec![manifest::Segment { base: 0, length: 8192, max_timestamp: 0, created: 0 }],
+        tail_fragment: vec![],
+        epochs: vec![],
+        producers: vec![],
+    };
+    shard.core.open_partition(&part, config());
+    let answer = shard.core.fetch(id(1), Offset(0), 1000, Tag(1)).expect("the offset is there");
+    assert!(answer.is_none(), "it has to be read");
+    shard.take();
+    let mut reads = 0;
+    while shard.fetched.is_empty() && reads < 100 {
+        reads += shard.complete(|_| Some(true));
+    }
+    assert!(matches!(shard.fetched[..], [Err(FetchError::Damaged)]), "{:?}", shard.fetched);
+}
+
+/// Expired producers left memory, and came back with every manifest.
+#[test]
+fn expired_producers_leave_the_manifest() {
+    let mut shard =
+        Driver::new(Size { group: 64 << 10, journal: 1 << 20, chunks: 8, slab: 8 << 20 }, tuning());
+    shard.create(1);
+    for producer in 1..=100 {
+        shard.append_as(1, ProducerId(producer), 0, 10, Acks::All).expect("there is room");
+        shard.rest(1);
+    }
+    shard.core.request_checkpoint();
+    shard.rest(20);
+    assert_eq!(shard.manifests.last().expect("one was written").partitions[0].producers.len(), 100);
+    shard.now += 1_000_000;
+    assert_eq!(shard.core.expire_producers(shard.now), 100);
+    shard.append(1, 10, Acks::All).expect("there is room");
+    shard.core.request_checkpoint();
+    shard.rest(20);
+    assert_eq!(shard.manifests.last().expect("one was written").partitions[0].producers.len(), 0);
 }

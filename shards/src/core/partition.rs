@@ -435,6 +435,13 @@ impl Partition {
         self.extents.give_up(from, |_| false);
     }
 
+    /// Lets producers go that have appended nothing for the log's expiration time; the next manifest lacks them too.
+    pub fn expire_producers(&mut self, now: Millis) -> usize {
+        let expired = self.producers.expire(now.saturating_sub(self.config.producer_expiration_ms));
+        self.flushed.producers.keep_known(&self.producers);
+        expired
+    }
+
     /// Gives up the large batches that are not flushed; gives back their bases and groups.
     pub fn void_unflushed(&mut self) -> Vec<(Offset, JournalSequence)> {
         let mut voided = Vec::new();

@@ -289,9 +289,7 @@ impl Shard {
 
     /// Lets idempotent producers go that have appended nothing for their log's expiration time.
     pub fn expire_producers(&mut self, now: Millis) -> usize {
-        let expire =
-            |p: &mut Partition| p.producers.expire(now.saturating_sub(p.config.producer_expiration_ms));
-        self.partitions.values_mut().map(expire).sum()
+        self.partitions.values_mut().map(|p| p.expire_producers(now)).sum()
     }
 
     /// After a handful of calls and completions: closes the group, asks for writes and flushes, goes on with whatever is
