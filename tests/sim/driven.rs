@@ -3,7 +3,7 @@
 mod driver;
 
 use corelane_shards::core::effect::{Effect, StopReason, Tag};
-use corelane_shards::core::{Acks, FetchError, Tuning};
+use corelane_shards::core::{Acks, AppendError, FetchError, Tuning};
 use corelane_shards::format::manifest;
 use corelane_shards::types::{Offset, ProducerId};
 use driver::{Driver, Size, config, id, tuning};
@@ -267,4 +267,30 @@ fn expired_producers_leave_the_manifest() {
     shard.core.request_checkpoint();
     shard.rest(20);
     assert_eq!(shard.manifests.last().expect("one was written").partitions[0].producers.len(), 0);
+}
+
+/// Room was announced every turn as long as an append was refused, so that its client tried in vain each time.
+#[test]
+fn room_is_told_when_something_was_freed() {
+    let mut shard =
+        Driver::new(Size { group: 16 << 10, journal: 64 << 10, chunks: 2, slab: 1 << 20 }, tuning());
+    shard.create(1);
+    while shard.append(1, 1900, Acks::All).is_ok() {
+        shard.turn();
+    }
+    shard.turn();
+    let before = shard.room;
+    (0..10).for_each(|_| shard.turn());
+    assert_eq!(shard.room, before, "nothing was freed");
+    assert_eq!(shard.append(1, 1900, Acks::All), Err(AppendError::Busy));
+    shard.rest(5);
+    assert!(shard.room > before, "groups became durable");
+    while shard.append(1, 1900, Acks::All).is_ok() {
+        shard.turn();
+    }
+    let before = shard.room;
+    shard.complete(|e| Some(!matches!(e, Effect::WriteJournal { .. })));
+    shard.turn();
+    assert!(shard.core.stopped().is_some());
+    assert_eq!(shard.room, before + 1, "whoever waits for room is told that there will be none");
 }

@@ -246,7 +246,7 @@ impl Shard {
         self.growth_failed &= self.checkpoint_was_fruitless;
         self.digested_bytes = 0;
         self.counts.checkpoints += 1;
-        self.was_busy = true;
+        self.made_room += 1;
     }
 
     // ---- staging memory

@@ -51,6 +51,7 @@ impl Shard {
         let operation = self.operations.begin(Purpose::JournalWrite);
         let effect = self.journal.close(operation);
         self.effects.push(effect);
+        self.made_room += 1;
         self.large_segments.clear();
     }
 
@@ -82,6 +83,7 @@ impl Shard {
             return;
         }
         self.progress += 1;
+        self.made_room += 1;
         self.touched.extend(self.journal.take_newly_durable());
         for void in self.voids_staged.extract_if(.., |v| v.void_group <= durable) {
             self.journal.settle(void.batch_group);
@@ -316,6 +318,7 @@ impl Shard {
     }
 
     fn segment_written(&mut self, operation: Operation, file: SegmentFile, large: Option<Offset>) {
+        self.made_room += 1;
         let Some(partition) = self.partitions.get_mut(&file.partition) else { return };
         partition.completed_write(operation);
         let large = large.filter(|base| partition.set_large(*base, Large::Written).is_some());
@@ -409,6 +412,7 @@ impl Shard {
             self.effects.push(Effect::RecordsDeleted { tag: waiting.tag, result: Err(AppendError::Stopped) });
         }
         self.effects.push(Effect::Stopped { reason });
+        self.tell_of_room();
     }
 
     /// What the segments of a log hold cannot be trusted to be durable: no manifest will move it any more, and its large

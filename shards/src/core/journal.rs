@@ -308,10 +308,14 @@ impl Journal {
         Staged { group: self.next, chunk: chunk.index(), payload }
     }
 
+    /// How many chunks nobody writes or refers to.
+    pub fn chunks_free(&self) -> usize {
+        self.chunks.iter().filter(|(chunk, _)| self.staging.is_free(*chunk)).count()
+    }
+
     /// The chunk that has been in use longest and is not free yet, if fewer than a quarter of all are free.
     pub fn chunk_to_evict(&self) -> Option<ChunkIndex> {
-        let free = self.chunks.iter().filter(|(chunk, _)| self.staging.is_free(*chunk)).count();
-        if free * 4 > self.chunks.len() {
+        if self.chunks_free() * 4 > self.chunks.len() {
             return None;
         }
         let in_use = self.chunk.as_ref().map(Chunk::index);

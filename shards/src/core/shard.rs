@@ -127,10 +127,21 @@ pub struct Shard {
     set_aside: Vec<manifest::Partition>,
     pub(super) log_starts: Vec<LogStartWaiting>,
     pub(super) reads: BTreeMap<Operation, Read>,
-    pub(super) was_busy: bool,
+    /// How scarce memory was when an append found none; nobody has been told of room since.
+    pub(super) busy: Option<Scarcity>,
+    /// Rises with everything that may make room: groups closed and durable, writes ended, manifests committed.
+    pub(super) made_room: u64,
     pub(super) stopped: Option<StopReason>,
     pub(super) quiet_since: Millis,
     pub(super) counts: Counts,
+}
+
+/// How much there was of what an append needs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scarcity {
+    made_room: u64,
+    slab_bytes: usize,
+    chunks_free: usize,
 }
 
 /// A failed large batch whose void entry is in a group that is not durable yet.
@@ -189,7 +200,8 @@ impl Shard {
             set_aside: Vec::new(),
             log_starts: Vec::new(),
             reads: BTreeMap::new(),
-            was_busy: false,
+            busy: None,
+            made_room: 0,
             stopped: None,
             quiet_since: 0,
             counts: Counts::default(),
@@ -302,7 +314,24 @@ impl Shard {
         self.evict();
         self.advance_checkpoint();
         self.write_segments();
-        if std::mem::take(&mut self.was_busy) && self.stopped.is_none() {
+        if let Some(before) = self.busy
+            && (self.made_room > before.made_room
+                || self.slab.bytes_lent() < before.slab_bytes
+                || self.journal.chunks_free() > before.chunks_free)
+        {
+            self.tell_of_room();
+        }
+    }
+
+    /// An append finds no room, and will be told when there may be some.
+    pub(super) fn is_busy(&mut self) -> AppendError {
+        let (slab_bytes, chunks_free) = (self.slab.bytes_lent(), self.journal.chunks_free());
+        self.busy.get_or_insert(Scarcity { made_room: self.made_room, slab_bytes, chunks_free });
+        AppendError::Busy
+    }
+
+    pub(super) fn tell_of_room(&mut self) {
+        if self.busy.take().is_some() {
             self.effects.push(Effect::Room);
         }
     }
