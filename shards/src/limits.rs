@@ -39,6 +39,9 @@ pub const READ_BYTES: usize = 64 << 10;
 /// Segment flushes that a checkpoint has under way at a time.
 pub const CHECKPOINT_FLUSHES_IN_FLIGHT: usize = 16;
 
+/// Runs of small batches that a shard has under way at a time.
+pub const LAZY_RUNS_IN_FLIGHT: usize = 64;
+
 /// A journal never grows beyond this. Bytes.
 pub const JOURNAL_BYTES_MAX: u64 = 1 << 30;
 

@@ -5,6 +5,7 @@ mod driver;
 use corelane_shards::core::effect::{Effect, StopReason, Tag};
 use corelane_shards::core::{Acks, AppendError, FetchError, Tuning};
 use corelane_shards::format::manifest;
+use corelane_shards::limits::{CHECKPOINT_FLUSHES_IN_FLIGHT, LAZY_RUNS_IN_FLIGHT};
 use corelane_shards::types::{Offset, ProducerId};
 use driver::{Driver, Size, config, id, tuning};
 
@@ -13,7 +14,8 @@ use driver::{Driver, Size, config, id, tuning};
 #[test]
 fn a_slab_full_of_large_writes_empties_again() {
     let tuning = Tuning { large_segments_per_commit: 4, ..tuning() };
-    let mut shard = Driver::new(Size { group: 64 << 10, journal: 8 << 20, chunks: 64, slab: 1 << 20 }, tuning);
+    let mut shard =
+        Driver::new(Size { group: 64 << 10, journal: 8 << 20, chunks: 64, slab: 1 << 20 }, tuning);
     (1..=60).for_each(|n| shard.create(n));
     for n in 1..=40 {
         if shard.append(n, 30_000, Acks::All).is_err() {
@@ -114,7 +116,8 @@ fn a_log_without_a_file_pins_no_staging_memory() {
 #[test]
 fn what_lies_before_a_failed_large_batch_leaves_the_journal() {
     let tuning = Tuning { journal_bytes_max: 1 << 20, lazy_write_bytes: 1 << 40, ..tuning() };
-    let mut shard = Driver::new(Size { group: 64 << 10, journal: 1 << 20, chunks: 32, slab: 16 << 20 }, tuning);
+    let mut shard =
+        Driver::new(Size { group: 64 << 10, journal: 1 << 20, chunks: 32, slab: 16 << 20 }, tuning);
     shard.create(1);
     shard.create(2);
     for _ in 0..45 {
@@ -143,7 +146,8 @@ fn what_lies_before_a_failed_large_batch_leaves_the_journal() {
 #[test]
 fn a_checkpoint_that_freed_nothing_is_not_repeated() {
     let tuning = Tuning { journal_bytes_max: 256 << 10, ..tuning() };
-    let mut shard = Driver::new(Size { group: 16 << 10, journal: 128 << 10, chunks: 16, slab: 8 << 20 }, tuning);
+    let mut shard =
+        Driver::new(Size { group: 16 << 10, journal: 128 << 10, chunks: 16, slab: 8 << 20 }, tuning);
     shard.create(1);
     shard.create(2);
     shard.append(1, 100, Acks::All).expect("there is room");
@@ -293,4 +297,50 @@ fn room_is_told_when_something_was_freed() {
     shard.turn();
     assert!(shard.core.stopped().is_some());
     assert_eq!(shard.room, before + 1, "whoever waits for room is told that there will be none");
+}
+
+/// The files of a deleted log were removed while a write to them was under way, and the write made one of them again.
+#[test]
+fn files_are_removed_when_nothing_works_on_them() {
+    let mut shard =
+        Driver::new(Size { group: 16 << 10, journal: 1 << 20, chunks: 4, slab: 1 << 20 }, tuning());
+    shard.create(1);
+    shard.append(1, 12_000, Acks::All).expect("there is room");
+    shard.rest(1);
+    shard.turn();
+    let writes = shard.queue.iter().filter(|e| matches!(e, Effect::WriteSegment { .. })).count();
+    assert_eq!(writes, 1);
+    shard.core.delete_partition(id(1));
+    shard.turn();
+    assert_eq!(shard.removed, []);
+    shard.complete(|_| Some(true));
+    assert_eq!(shard.removed, [id(1)]);
+    shard.create(2);
+    shard.core.delete_partition(id(2));
+    shard.take();
+    assert_eq!(shard.removed, [id(1), id(2)], "nothing works on the files of this one");
+}
+
+/// A checkpoint of many logs asked for all of its flushes at once.
+#[test]
+fn a_checkpoint_flushes_a_few_segments_at_a_time() {
+    let mut shard =
+        Driver::new(Size { group: 64 << 10, journal: 4 << 20, chunks: 16, slab: 8 << 20 }, tuning());
+    for n in 1..=100 {
+        shard.create(n);
+        shard.append(n, 100, Acks::All).expect("there is room");
+    }
+    shard.rest(5);
+    shard.core.request_checkpoint();
+    let (mut flushes_max, mut writes_max) = (0, 0);
+    for _ in 0..100 {
+        shard.turn();
+        let flushes = shard.queue.iter().filter(|e| matches!(e, Effect::FlushSegment { .. })).count();
+        let writes = shard.queue.iter().filter(|e| matches!(e, Effect::WriteSegment { .. })).count();
+        (flushes_max, writes_max) = (flushes_max.max(flushes), writes_max.max(writes));
+        shard.complete(|_| Some(true));
+    }
+    assert_eq!((flushes_max, writes_max), (CHECKPOINT_FLUSHES_IN_FLIGHT, LAZY_RUNS_IN_FLIGHT));
+    assert_eq!(shard.manifests.last().expect("one was written").partitions.len(), 100);
+    assert!(shard.core.partitions().all(|p| p.flushed.boundary.end == Offset(1)));
 }

@@ -52,9 +52,9 @@ impl Shard {
         self.start_checkpoint_if_due();
         if let Checkpoint::Writing(targets) = &self.checkpoint
             && targets.iter().all(|(id, target)| {
-                self.partitions
-                    .get(id)
-                    .is_none_or(|p| p.flushable_end() >= (*target).min(p.given_up_from()) || !p.can_be_flushed())
+                self.partitions.get(id).is_none_or(|p| {
+                    p.flushable_end() >= (*target).min(p.given_up_from()) || !p.can_be_flushed()
+                })
             })
         {
             self.begin_flushing();

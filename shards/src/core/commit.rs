@@ -9,7 +9,7 @@ use super::rules::{Rule, Rules};
 use super::segment::File;
 use super::shard::{Purpose, Shard, VoidStaged};
 use crate::format::journal::Entry;
-use crate::limits::VOUCH_AFTER_MS;
+use crate::limits::{CHECKPOINT_FLUSHES_IN_FLIGHT, LAZY_RUNS_IN_FLIGHT, VOUCH_AFTER_MS};
 use crate::memory::AlignedBuffer;
 use crate::types::{JournalSequence, Offset, PartitionId};
 
@@ -148,6 +148,10 @@ impl Shard {
         let is_due = partition.extents.bytes_waiting() >= self.tuning.lazy_write_bytes
             || partition.lazy_target.is_some_and(|target| partition.flushable_end() < target)
             || evicted.is_some();
+        if is_due && self.operations.runs >= LAZY_RUNS_IN_FLIGHT {
+            self.unsettled.insert(id);
+            return;
+        }
         let run = partition.extents.next_run(self.tuning.lazy_run_bytes).filter(|_| is_due);
         let Some(run) = run else { return };
         if partition.segment(run.segment).is_none_or(|s| s.file != File::Ready) {
@@ -221,16 +225,24 @@ impl Shard {
     fn flush_segments(&mut self, id: PartitionId) {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         let mut due = Vec::new();
+        let mut room = CHECKPOINT_FLUSHES_IN_FLIGHT.saturating_sub(self.operations.checkpoint_flushes);
         for segment in &mut partition.segments {
-            let wanted = !segment.large_written.is_empty() || segment.checkpoint_wants_flush;
+            let for_large = !segment.large_written.is_empty();
+            let has_turn = segment.checkpoint_wants_flush && room > 0;
+            if segment.checkpoint_wants_flush && !has_turn && !for_large {
+                self.unsettled.insert(id);
+            }
+            let wanted = for_large || has_turn;
             if wanted && segment.flush.is_none() && segment.file == File::Ready {
+                room = room.saturating_sub(usize::from(segment.checkpoint_wants_flush));
                 due.push(segment.base);
             }
         }
         for base in due {
             let file = SegmentFile { partition: id, base };
-            let operation = self.operations.begin(Purpose::SegmentFlush(file));
             let segment = self.partitions.get_mut(&id).and_then(|p| p.segment(base)).expect("just found");
+            let purpose = Purpose::SegmentFlush(file, segment.checkpoint_wants_flush);
+            let operation = self.operations.begin(purpose);
             segment.flush = Some(operation);
             segment.is_dirty = false;
             segment.flushes_for_checkpoint = std::mem::take(&mut segment.checkpoint_wants_flush);
@@ -252,7 +264,7 @@ impl Shard {
             }
         }
         for (file, length) in due {
-            let operation = self.operations.begin(Purpose::Trim);
+            let operation = self.operations.begin(Purpose::Trim(file));
             self.effects.push(Effect::TrimSegment { operation, file, length });
         }
     }
@@ -266,13 +278,12 @@ impl Shard {
     pub fn complete(&mut self, completion: Completion) {
         let Completion { operation, result, buffer } = completion;
         let purpose = self.operations.end(operation);
-        if let Purpose::Read = purpose {
-            return self.read_completed(operation, result, buffer);
+        match (purpose, result) {
+            (Purpose::Read(_), _) => self.read_completed(operation, result, buffer),
+            (_, Ok(())) => self.succeeded(operation, purpose),
+            (_, Err(error)) => self.failed(purpose, error),
         }
-        match result {
-            Ok(()) => self.succeeded(operation, purpose),
-            Err(error) => self.failed(purpose, error),
-        }
+        self.remove_files();
     }
 
     fn succeeded(&mut self, operation: Operation, purpose: Purpose) {
@@ -289,10 +300,10 @@ impl Shard {
             Purpose::DirectoryFlush(file) => self.directory_flushed(file),
             Purpose::LazyWrite(file) => self.segment_written(operation, file, None),
             Purpose::LargeWrite(file, base) => self.segment_written(operation, file, Some(base)),
-            Purpose::SegmentFlush(file) => self.segment_flushed(file),
-            Purpose::Trim => {}
+            Purpose::SegmentFlush(file, _) => self.segment_flushed(file),
+            Purpose::Trim(_) => {}
             Purpose::Manifest => self.manifest_committed(),
-            Purpose::Read => unreachable!("reads are handled apart"),
+            Purpose::Read(_) => unreachable!("reads are handled apart"),
         }
         self.journal_advanced(durable);
     }
@@ -390,9 +401,9 @@ impl Shard {
                 self.unsettled.insert(file.partition);
                 self.freeze(file.partition);
             }
-            Purpose::DirectoryFlush(file) | Purpose::SegmentFlush(file) => self.freeze(file.partition),
-            Purpose::Trim => {}
-            Purpose::Read => unreachable!("reads are handled apart"),
+            Purpose::DirectoryFlush(file) | Purpose::SegmentFlush(file, _) => self.freeze(file.partition),
+            Purpose::Trim(_) => {}
+            Purpose::Read(_) => unreachable!("reads are handled apart"),
         }
     }
 

@@ -136,8 +136,8 @@ impl Shard {
         let mut buffer =
             self.take_memory((lead + bytes).next_multiple_of(BLOCK_BYTES)).ok_or(FetchError::Busy)?;
         buffer.set_length((lead + bytes).next_multiple_of(BLOCK_BYTES));
-        let operation = self.operations.begin(Purpose::Read);
         let file = super::effect::SegmentFile { partition: read.partition, base: read.place.segment };
+        let operation = self.operations.begin(Purpose::Read(file));
         let position = read.place.position - lead as u64;
         self.reads.insert(operation, read);
         self.effects.push(Effect::ReadSegment { operation, file, position, buffer });

@@ -64,10 +64,29 @@ pub(super) enum Purpose {
     DirectoryFlush(SegmentFile),
     LazyWrite(SegmentFile),
     LargeWrite(SegmentFile, Offset),
-    SegmentFlush(SegmentFile),
-    Trim,
+    /// And whether a checkpoint waits for it.
+    SegmentFlush(SegmentFile, bool),
+    Trim(SegmentFile),
     Manifest,
-    Read,
+    Read(SegmentFile),
+}
+
+impl Purpose {
+    /// The log whose files it works on.
+    fn log(self) -> Option<PartitionId> {
+        match self {
+            Purpose::Creation(file)
+            | Purpose::DirectoryFlush(file)
+            | Purpose::LazyWrite(file)
+            | Purpose::LargeWrite(file, _)
+            | Purpose::SegmentFlush(file, _)
+            | Purpose::Trim(file)
+            | Purpose::Read(file) => Some(file.partition),
+            Purpose::JournalWrite | Purpose::JournalFlush | Purpose::JournalGrowth(_) | Purpose::Manifest => {
+                None
+            }
+        }
+    }
 }
 
 /// The operations in flight.
@@ -75,17 +94,43 @@ pub(super) enum Purpose {
 pub(super) struct Operations {
     last: u64,
     in_flight: BTreeMap<Operation, Purpose>,
+    /// How many of them work on the files of each log.
+    by_log: BTreeMap<PartitionId, usize>,
+    /// Runs of small batches among them, and flushes that a checkpoint waits for.
+    pub(super) runs: usize,
+    pub(super) checkpoint_flushes: usize,
 }
 
 impl Operations {
     pub(super) fn begin(&mut self, purpose: Purpose) -> Operation {
         self.last += 1;
         self.in_flight.insert(Operation(self.last), purpose);
+        if let Some(log) = purpose.log() {
+            *self.by_log.entry(log).or_default() += 1;
+        }
+        self.runs += usize::from(matches!(purpose, Purpose::LazyWrite(_)));
+        self.checkpoint_flushes += usize::from(matches!(purpose, Purpose::SegmentFlush(_, true)));
         Operation(self.last)
     }
 
     pub(super) fn end(&mut self, operation: Operation) -> Purpose {
-        self.in_flight.remove(&operation).expect("an operation completes once")
+        let purpose = self.in_flight.remove(&operation).expect("an operation completes once");
+        if let Some(log) = purpose.log()
+            && let Some(count) = self.by_log.get_mut(&log)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.by_log.remove(&log);
+            }
+        }
+        self.runs -= usize::from(matches!(purpose, Purpose::LazyWrite(_)));
+        self.checkpoint_flushes -= usize::from(matches!(purpose, Purpose::SegmentFlush(_, true)));
+        purpose
+    }
+
+    /// Whether some work on the log's files.
+    fn work_on(&self, log: PartitionId) -> bool {
+        self.by_log.contains_key(&log)
     }
 }
 
@@ -124,6 +169,8 @@ pub struct Shard {
     pub(super) cache_order: VecDeque<(PartitionId, Offset)>,
     pub(super) voids_wanted: Vec<(PartitionId, Offset, JournalSequence)>,
     pub(super) voids_staged: Vec<VoidStaged>,
+    /// Deleted logs whose files are still worked on.
+    removals: BTreeSet<PartitionId>,
     set_aside: Vec<manifest::Partition>,
     pub(super) log_starts: Vec<LogStartWaiting>,
     pub(super) reads: BTreeMap<Operation, Read>,
@@ -197,6 +244,7 @@ impl Shard {
             cache_order: VecDeque::new(),
             voids_wanted: Vec::new(),
             voids_staged: Vec::new(),
+            removals: BTreeSet::new(),
             set_aside: Vec::new(),
             log_starts: Vec::new(),
             reads: BTreeMap::new(),
@@ -251,7 +299,15 @@ impl Shard {
         self.cache_order.retain(|(p, _)| *p != id);
         self.forget_in_checkpoint(id);
         self.progress += 1;
-        self.effects.push(Effect::RemovePartition { partition: id });
+        self.removals.insert(id);
+        self.remove_files();
+    }
+
+    /// Asks for the removal of deleted logs' files once no operation is under way on them.
+    pub(super) fn remove_files(&mut self) {
+        let operations = &self.operations;
+        let due = self.removals.extract_if(.., |id| !operations.work_on(*id));
+        self.effects.extend(due.map(|partition| Effect::RemovePartition { partition }));
     }
 
     /// Keeps a log whose topic the metadata store does not know in every manifest, without opening it.
