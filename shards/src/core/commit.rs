@@ -82,9 +82,11 @@ impl Shard {
         if durable == before {
             return;
         }
-        self.progress += 1;
+        let newly_durable = self.journal.take_newly_durable();
+        // A group that only vouches for others gives a checkpoint nothing to free.
+        self.progress += u64::from(!newly_durable.is_empty());
         self.made_room += 1;
-        self.touched.extend(self.journal.take_newly_durable());
+        self.touched.extend(newly_durable);
         for void in self.voids_staged.extract_if(.., |v| v.void_group <= durable) {
             self.journal.settle(void.batch_group);
         }

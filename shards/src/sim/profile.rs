@@ -23,6 +23,8 @@ pub struct Profile {
     pub turn: u32,
     /// Weight: a consumer fetches.
     pub fetch: u32,
+    /// Weight: a consumer waits for a record.
+    pub watch: u32,
     /// Weight: a checkpoint is asked for.
     pub checkpoint: u32,
     /// Weight: some milliseconds pass.
@@ -83,6 +85,7 @@ impl Profile {
             complete: [60, 250, 500][random.below(3)],
             turn: [100, 300][random.below(2)],
             fetch: 80,
+            watch: sometimes(random, 500, 30),
             checkpoint: sometimes(random, 600, 10),
             wait: 20,
             jump: sometimes(random, 100, 5),

@@ -97,6 +97,8 @@ struct Forgotten {
 enum Pending {
     Append(PartitionId, u64),
     Fetch(PartitionId),
+    /// A consumer waits for the record at this offset.
+    Watch(PartitionId, Offset),
     DeleteRecords(PartitionId),
 }
 
@@ -144,11 +146,12 @@ impl World {
         }
         self.now += i64::from(self.random.per_mille(300)) * self.random.below(4) as i64;
         let p = self.profile;
-        let choices: [(&'static str, u32); 14] = [
+        let choices: [(&'static str, u32); 15] = [
             ("append", p.append),
             ("complete", p.complete),
             ("turn", p.turn),
             ("fetch", p.fetch),
+            ("watch", p.watch),
             ("checkpoint", p.checkpoint),
             ("wait", p.wait),
             ("jump", p.jump),
@@ -178,6 +181,7 @@ impl World {
             "complete" => self.complete_one()?,
             "turn" => self.turn()?,
             "fetch" => self.consumer_fetches()?,
+            "watch" => self.consumer_watches()?,
             "checkpoint" => self.pick_shard().core.request_checkpoint(),
             "wait" => self.now += 30,
             "jump" => self.jump(),

@@ -30,8 +30,7 @@ impl World {
             }
         }
         self.check_epochs(id, survivors)?;
-        self.resume_client(id, survivors);
-        Ok(())
+        self.resume_client(id, survivors)
     }
 
     /// A restart keeps the epochs of what is left, and appends under one that no log had before.

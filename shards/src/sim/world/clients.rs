@@ -102,6 +102,11 @@ impl World {
         let core = &mut self.shards[at].core;
         let before = core.partition(id).map(|p| p.end);
         let result = core.append(now, id, &bytes, acks, tag);
+        if result.is_err() {
+            // The refusal is the answer.
+            self.tags.remove(&tag);
+        }
+        let core = &self.shards[at].core;
         let after = core.partition(id).map(|p| p.end);
         if let (Some(base), Some(end)) = (before, after)
             && base != end
@@ -148,10 +153,16 @@ impl World {
         let before = core.partition(id).map(|p| p.end);
         let result = core.append(now, id, &bytes, acks, tag);
         let is_appended = before != core.partition(id).map(|p| p.end);
+        if result.is_err() {
+            self.tags.remove(&tag);
+        }
         match result {
             Ok(()) if !is_appended => self.hits.count("duplicate recognised"),
             Ok(()) => return Err(violation(id, format!("batch {uid} was appended twice"))),
-            Err(_) => {}
+            Err(AppendError::Stopped | AppendError::PartitionStopped) => {}
+            Err(error) => {
+                return Err(violation(id, format!("batch {uid}, sent again, was refused: {error}")));
+            }
         }
         Ok(())
     }
@@ -170,6 +181,33 @@ impl World {
             Ok(None) | Err(crate::core::FetchError::Busy) => Ok(()),
             Err(error) => Err(violation(id, format!("a fetch from {from} was refused: {error}"))),
         }
+    }
+
+    /// A consumer waits for the next record that it cannot see yet, or gives an earlier wait up.
+    pub(super) fn consumer_watches(&mut self) -> Result<(), Violation> {
+        let Some(id) = self.pick_log() else { return Ok(()) };
+        let at = self.owner(id);
+        let waits = |pending: &Pending| matches!(pending, Pending::Watch(p, _) if *p == id);
+        if self.random.per_mille(200)
+            && let Some(tag) = self.tags.iter().find(|(_, pending)| waits(pending)).map(|(tag, _)| *tag)
+        {
+            self.shards[at].core.unwatch(id, tag);
+            self.tags.remove(&tag);
+            self.hits.count("watch given up");
+            return Ok(());
+        }
+        let Some(visible) = self.shards[at].core.partition(id).map(|p| p.high_watermark) else {
+            return Ok(());
+        };
+        let offset = Offset((visible.get() + self.random.below(4) as i64 - 1).max(0));
+        let tag = self.tag(Pending::Watch(id, offset));
+        if !self.shards[at].core.watch(id, offset, tag) {
+            self.tags.remove(&tag);
+            if offset >= visible {
+                return Err(violation(id, format!("a wait for {offset} was refused at {visible}")));
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn consumed(
@@ -241,9 +279,17 @@ impl World {
         self.deleted.insert(id);
         self.clients.remove(&id);
         self.oracle.logs.remove(&id);
-        self.tags.retain(|_, pending| !matches!(pending, Pending::Append(p, _) | Pending::Fetch(p) | Pending::DeleteRecords(p) if *p == id));
         let at = self.owner(id);
         self.shards[at].core.delete_partition(id);
+        self.take_effects(at)?;
+        let is_of_it =
+            |pending: &Pending| matches!(pending, Pending::Append(p, _) | Pending::Watch(p, _) if *p == id);
+        if self.tags.values().any(is_of_it) {
+            return Err(violation(id, "somebody still waits for the deleted log"));
+        }
+        self.tags.retain(
+            |_, pending| !matches!(pending, Pending::Fetch(p) | Pending::DeleteRecords(p) if *p == id),
+        );
         self.epoch_floor += 1;
         let new = self.create_topic();
         let at = self.owner(new);
@@ -252,7 +298,7 @@ impl World {
     }
 
     /// The client sends again what is not there, and starts over under a new id if acknowledged batches are among it.
-    pub(super) fn resume_client(&mut self, id: PartitionId, survivors: usize) {
+    pub(super) fn resume_client(&mut self, id: PartitionId, survivors: usize) -> Result<(), Violation> {
         let log = self.oracle.logs.get_mut(&id).expect("just compared");
         let lost: Vec<Sent> = log.batches.split_off(survivors);
         let log_end = log.batches.last().map_or(Offset(0), |b| b.end);
@@ -262,7 +308,7 @@ impl World {
             let acks = client.acks;
             self.hits.count("acks=1 lost with the power");
             self.add_client(id, acks);
-            return;
+            return Ok(());
         }
         if self.profile.jump > 0 {
             // A forgotten producer's batch would not be recognised when it comes again, which is nobody's fault.
@@ -272,6 +318,37 @@ impl World {
         for batch in lost.into_iter().rev() {
             client.queue.push_front((batch.uid, batch.bytes));
         }
+        if self.profile.jump == 0 {
+            self.resend_unanswered(id, survivors)?;
+        }
+        Ok(())
+    }
+}
+
+impl World {
+    /// A client whose last batches survived a restart and were never answered sends them again: they are recognised, and
+    /// answered where they are.
+    fn resend_unanswered(&mut self, id: PartitionId, survivors: usize) -> Result<(), Violation> {
+        let producer = self.clients[&id].producer;
+        let (at, now, acks) = (self.owner(id), self.now, self.clients[&id].acks);
+        let survived = &self.oracle.logs[&id].batches[..survivors];
+        let own = survived.iter().rev().take(5).take_while(|b| producer_of(&b.bytes) == producer && !b.acked);
+        let mut own: Vec<_> = own.map(|b| (b.uid, b.bytes.clone())).collect();
+        own.reverse();
+        for (uid, bytes) in own {
+            let tag = self.tag(Pending::Append(id, uid));
+            let core = &mut self.shards[at].core;
+            let before = core.partition(id).map(|p| p.end);
+            let result = core.append(now, id, &bytes, acks, tag);
+            if result != Ok(()) || before != core.partition(id).map(|p| p.end) {
+                return Err(violation(
+                    id,
+                    format!("batch {uid}, sent again after a restart, gave {result:?}"),
+                ));
+            }
+            self.hits.count("survivor sent again");
+        }
+        self.take_effects(at)
     }
 }
 

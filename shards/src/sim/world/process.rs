@@ -3,6 +3,12 @@
 use super::*;
 use crate::limits::BLOCK_BYTES;
 
+/// Turns for which a shard at rest is watched, and what it may do in them: vouch, flush, write the last runs, and
+/// commit what was asked for before.
+const IDLE_TURNS: usize = 60;
+const IDLE_OPERATIONS_MAX: usize = 40;
+const IDLE_MANIFESTS_MAX: usize = 3;
+
 impl World {
     pub(super) fn turn(&mut self) -> Result<(), Violation> {
         let (at, now) = (self.random.below(self.shards.len()), self.now);
@@ -31,7 +37,7 @@ impl World {
     pub(super) fn take_effects(&mut self, at: usize) -> Result<(), Violation> {
         for effect in self.shards[at].core.take_effects() {
             match effect {
-                Effect::Appended { tag, result } => self.appended(tag, result.map(|a| a.base_offset))?,
+                Effect::Appended { tag, result } => self.appended(at, tag, result.map(|a| a.base_offset))?,
                 Effect::Fetched { tag, result } => {
                     let Some(Pending::Fetch(id)) = self.tags.remove(&tag) else { continue };
                     match result {
@@ -52,7 +58,8 @@ impl World {
                         log.start_answered = log.start_answered.max(offset);
                     }
                 }
-                Effect::Room | Effect::Advanced { .. } => {}
+                Effect::Advanced { tag } => self.advanced(at, tag)?,
+                Effect::Room => self.hits.count("room told"),
                 Effect::Stopped { .. } => self.hits.count("shard stopped"),
                 operation => {
                     let issued = self.disk.next_write();
@@ -63,12 +70,47 @@ impl World {
         Ok(())
     }
 
+    /// A watcher is told once, and only when the record is visible or the log is gone.
+    fn advanced(&mut self, at: usize, tag: Tag) -> Result<(), Violation> {
+        let Some(Pending::Watch(id, offset)) = self.tags.remove(&tag) else {
+            return Err(Violation(format!("{tag:?} was told of a record and did not wait for one")));
+        };
+        match self.shards[at].core.partition(id) {
+            Some(log) if log.high_watermark <= offset => {
+                Err(violation(id, format!("a wait for {offset} ended at {}", log.high_watermark)))
+            }
+            Some(_) => {
+                self.hits.count("record awaited");
+                Ok(())
+            }
+            None => {
+                self.hits.count("watched log deleted");
+                Ok(())
+            }
+        }
+    }
+
     pub(super) fn appended(
         &mut self,
+        at: usize,
         tag: Tag,
         result: Result<Offset, AppendError>,
     ) -> Result<(), Violation> {
-        let Some(Pending::Append(id, uid)) = self.tags.remove(&tag) else { return Ok(()) };
+        let Some(Pending::Append(id, uid)) = self.tags.remove(&tag) else {
+            return Err(Violation(format!("{tag:?} was answered and did not wait for an answer")));
+        };
+        if let Err(error) = result {
+            let core = &self.shards[at].core;
+            let is_stopped = core.partition(id).is_some_and(|p| p.stopped_from.is_some());
+            let is_right = match error {
+                AppendError::Stopped => core.stopped().is_some(),
+                AppendError::PartitionStopped => is_stopped,
+                AppendError::Deleted => core.partition(id).is_none(),
+                _ => false,
+            };
+            let what = || violation(id, format!("batch {uid} was answered with: {error}"));
+            return if is_right { Ok(()) } else { Err(what()) };
+        }
         let Some(log) = self.oracle.logs.get_mut(&id) else { return Ok(()) };
         let Ok(base) = result else { return Ok(()) };
         let sent = log.batches.iter_mut().find(|b| b.uid == uid);
@@ -279,7 +321,8 @@ impl World {
             self.now += 20;
             if self.is_settled() {
                 self.hits.count("settled");
-                return Ok(());
+                self.check_answered()?;
+                return self.check_idle();
             }
         }
         let stuck: Vec<_> = self.known.iter().filter(|id| !self.log_is_settled(**id)).copied().collect();
@@ -288,6 +331,48 @@ impl World {
             self.tags.len(),
             self.describe()
         )))
+    }
+
+    /// With nothing under way any more, every append has its answer, and nobody waits for what is visible.
+    fn check_answered(&self) -> Result<(), Violation> {
+        for pending in self.tags.values() {
+            match pending {
+                Pending::Append(id, uid) => {
+                    return Err(violation(*id, format!("batch {uid} was never answered")));
+                }
+                Pending::Watch(id, offset) => {
+                    let log = self.shards[self.owner(*id)].core.partition(*id);
+                    if log.is_none_or(|log| log.high_watermark > *offset) {
+                        return Err(violation(*id, format!("the wait for {offset} never ended")));
+                    }
+                }
+                Pending::Fetch(_) | Pending::DeleteRecords(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A shard that nobody asks anything of comes to rest: what it still does is bounded.
+    fn check_idle(&mut self) -> Result<(), Violation> {
+        for at in 0..self.shards.len() {
+            let (mut operations, mut manifests) = (0, 0);
+            for _ in 0..IDLE_TURNS {
+                self.now += 20;
+                self.shards[at].core.turn(self.now);
+                self.take_effects(at)?;
+                operations += self.shards[at].in_flight.len();
+                let is_manifest = |(e, _): &&(Effect, u64)| matches!(e, Effect::CommitManifest { .. });
+                manifests += self.shards[at].in_flight.iter().filter(is_manifest).count();
+                self.settle_in_flight()?;
+            }
+            if operations > IDLE_OPERATIONS_MAX || manifests > IDLE_MANIFESTS_MAX {
+                let what =
+                    format!("{operations} operations and {manifests} manifests in {IDLE_TURNS} idle turns");
+                return Err(Violation(format!("shard {at}: {what}: {}", self.describe())));
+            }
+            self.hits.count("idle shard");
+        }
+        Ok(())
     }
 
     pub(super) fn is_settled(&self) -> bool {
