@@ -66,6 +66,12 @@ counters! {
     request_memory_bytes,
     /// Disk operations started.
     storage_operations_total,
+    /// Calls sent to other shards.
+    hops_sent_total,
+    /// Of these, answered.
+    hops_answered_total,
+    /// Calls on other shards that first waited for a reply slot.
+    hops_waited_total,
     /// Turns of the driver.
     turns_total,
     /// Times that the driver parked.
