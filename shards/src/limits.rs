@@ -69,6 +69,15 @@ pub const LISTEN_BACKLOG: i32 = 1024;
 /// Messages that wait in a shard's mailbox.
 pub const MAILBOX_MESSAGES_MAX: usize = 1024;
 
+/// Calls of one shard on one other that wait for their answers; each has a reply slot. Further calls wait in line.
+pub const HOPS_IN_FLIGHT_MAX: usize = 256;
+
+/// Room for notices of ended and cancelled waits in the queue from one shard to another. Further ones wait in line.
+pub const HOP_NOTICES_MAX: usize = 64;
+
+/// Messages in the queue from one shard to another: its calls, its answers to the other's calls, and notices.
+pub const ROUTER_QUEUE_MESSAGES: usize = 2 * HOPS_IN_FLIGHT_MAX + HOP_NOTICES_MAX;
+
 /// Shards of a process.
 pub const SHARDS_MAX: usize = 1024;
 

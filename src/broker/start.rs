@@ -18,6 +18,7 @@ use corelane_shards::directory::{DEAD_WAIT, DataDirectory, RealDisk, StagingFile
 use corelane_shards::driver::Spin;
 use corelane_shards::engine::{Log, Storage, StorageSettings};
 use corelane_shards::memory::{Mapping, Slab, Staging};
+use corelane_shards::router::Logs;
 use corelane_shards::runtime::{self, BoxError, Shard};
 use corelane_shards::types::{LeaderEpoch, PartitionId, ShardIndex};
 use corelane_shards::{clock, net};
@@ -414,7 +415,7 @@ impl Birth {
         let storage = StorageSettings { layout: self.layout.clone(), manifest: opened.manifest, journal };
         let (log, storage) = Storage::new(shard, core, storage)?;
         self.follow(shard, &log, followed);
-        let engine = BrokerEngine::new(log, self.shared.clone(), is_staged);
+        let engine = BrokerEngine::new(Logs::new(log), self.shared.clone(), is_staged);
         Ok((Rc::new(BrokerService::new(Rc::new(engine))), storage))
     }
 

@@ -1,0 +1,118 @@
+//! The router between real shards with real logs.
+
+mod calls;
+mod ends;
+mod queue;
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::*;
+use crate::core::journal::{FlushMethod, Geometry};
+use crate::core::recovery::{self, Opened, Opening};
+use crate::core::{Config, Rules, Shard as Core, Tuning};
+use crate::directory::scratch::Scratch;
+use crate::directory::{DataDirectory, RealDisk};
+use crate::driver::Spin;
+use crate::engine::{Storage, StorageSettings};
+use crate::format::batch::{TimestampType, fixture};
+use crate::memory::{Mapping, Slab, Staging};
+use crate::net::{Request, Service};
+use crate::runtime::{BoxError, Runtime, Settings, Shard, start};
+use crate::types::{LeaderEpoch, PartitionId, PartitionIndex, ShardIndex, TopicId};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const GROUP_BYTES: u64 = 256 << 10;
+
+struct Deaf;
+
+impl Service for Deaf {
+    fn request(&self, _request: Request) {
+        unreachable!("nobody connects")
+    }
+}
+
+/// The one log of a shard.
+fn partition(owner: u16) -> PartitionId {
+    PartitionId { topic: TopicId([7; 16]), index: PartitionIndex(i32::from(owner)) }
+}
+
+/// A batch of one record: who sent it, and a count.
+fn batch(sender: u16, count: u32) -> Vec<u8> {
+    let value = [sender.to_be_bytes().as_slice(), &count.to_be_bytes()].concat();
+    fixture::batch(&fixture::Header::default(), &[value])
+}
+
+struct Shards {
+    runtime: Runtime,
+    _data: DataDirectory,
+    _scratch: Scratch,
+}
+
+impl Shards {
+    /// Stops; all must end well.
+    fn stop(self) {
+        self.runtime.stop();
+        self.runtime.join().expect("ends well");
+    }
+}
+
+/// Shards with a log each, on CPUs that they share if there are too few; `begin` is called on each before its first turn.
+fn shards(count: u16, spin: Spin, begin: impl Fn(&Logs) + Send + Sync + 'static) -> Shards {
+    let scratch = Scratch::new();
+    let data = DataDirectory::open(&scratch.path().join("data"), Duration::from_secs(10)).expect("opens");
+    let layout = data.layout().clone();
+    let known: BTreeSet<PartitionId> = (0..count).map(partition).collect();
+    let owner = |id: PartitionId| ShardIndex(u16::try_from(id.index.get()).expect("a shard"));
+    let opening = Opening {
+        shards: count,
+        known: &known,
+        is_deleted: &|_| false,
+        owner: &owner,
+        geometry: Geometry { capacity: 4 << 20, group_bytes_max: GROUP_BYTES },
+        flush_method: FlushMethod::Fdatasync,
+        epoch_floor: LeaderEpoch(0),
+        now: 1_700_000_000_000,
+        rules: &Rules::default(),
+    };
+    let mut disk = RealDisk::new(layout.clone(), None);
+    let (opened, report) = recovery::open(&mut disk, &opening).expect("opens");
+    let opened: Arc<Mutex<Vec<_>>> = Arc::new(Mutex::new(opened.into_iter().map(Some).collect()));
+    let cpus = std::thread::available_parallelism().expect("known").get();
+    let settings = Settings {
+        cpus: (0..usize::from(count)).map(|shard| shard % cpus).collect(),
+        spin,
+        listeners: Vec::new(),
+        network: Default::default(),
+        slab_bytes_max: 1 << 20,
+        drain_max: PATIENCE,
+    };
+    let build = move |shard: &Shard| {
+        let index = usize::from(shard.index().get());
+        let opened = opened.lock().expect("whole")[index].take().expect("each shard is built once");
+        let journal = RealDisk::open_journal(&layout, shard.index())?;
+        let settings = StorageSettings { layout: layout.clone(), manifest: opened.manifest.clone(), journal };
+        let (log, storage) = Storage::new(shard, core(&opened, report.epoch)?, settings)?;
+        begin(&Logs::new(log));
+        Ok::<_, BoxError>((Rc::new(Deaf), storage))
+    };
+    Shards { runtime: start(settings, build).expect("starts"), _data: data, _scratch: scratch }
+}
+
+fn core(opened: &Opened, epoch: LeaderEpoch) -> std::io::Result<Core> {
+    let chunk_bytes = usize::try_from(GROUP_BYTES).expect("fits");
+    let staging = Staging::new(Rc::new(Mapping::private(4 * chunk_bytes)?), chunk_bytes);
+    let (tuning, rules) = (Tuning::default(), Rules::default());
+    let mut core = Core::new(opened.start, epoch, staging, Slab::new(16 << 20), tuning, rules);
+    let config = Config {
+        segment_bytes: 1 << 30,
+        segment_ms: 600_000,
+        batch_bytes_max: 1 << 20,
+        timestamp_type: TimestampType::CreateTime,
+        producer_expiration_ms: 86_400_000,
+    };
+    opened.partitions.iter().for_each(|part| core.open_partition(part, config));
+    Ok(core)
+}
