@@ -140,7 +140,9 @@ impl Engine for BrokerEngine {
     }
 
     async fn wait_for_data(&self, positions: &[Position], deadline: Millis) -> Vec<usize> {
-        let watch = |position: &Position| self.logs.watch(self.owner(position.partition), position.partition, position.offset);
+        let watch = |position: &Position| {
+            self.logs.watch(self.owner(position.partition), position.partition, position.offset)
+        };
         let mut watches: Vec<_> = positions.iter().map(watch).collect();
         let wait = Duration::from_millis(u64::try_from(deadline - self.now()).unwrap_or(0));
         let mut alarm = self.logs.home().alarm(self.moment().after(wait));

@@ -5,11 +5,12 @@
 //! are recovered before any shard runs; only then is anybody let in.
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use corelane_shards::core::journal::{FlushMethod, Geometry};
 use corelane_shards::core::recovery::{self, Opened, Opening, Report};
@@ -46,6 +47,10 @@ const GROUP_BYTES_MAX: u64 = 2 << 20;
 
 /// How long connections may take to end when the broker stops.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
+
+/// How long an address that is taken is waited for, and how often it is tried.
+const PORT_WAIT: Duration = Duration::from_secs(2);
+const PORT_POLL: Duration = Duration::from_millis(20);
 
 /// Where staging memory lies: a tmpfs that every Linux host has.
 const STAGING_PATH: &str = "/dev/shm";
@@ -154,9 +159,19 @@ fn check_ports(settings: &Settings) -> Result<(), Error> {
     Ok(())
 }
 
+/// Binds an address. One that is taken is tried again for a moment: the ring of a process that was just killed holds its
+/// sockets until its last operation has ended.
 fn listen(address: &Address) -> Result<TcpListener, Error> {
     let failed = |source| Error::Listen { address: format!("{}:{}", address.host, address.port), source };
-    TcpListener::bind((address.host.as_str(), address.port)).map_err(failed)
+    let start = Instant::now();
+    loop {
+        match TcpListener::bind((address.host.as_str(), address.port)) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && start.elapsed() < PORT_WAIT => {
+                std::thread::sleep(PORT_POLL);
+            }
+            result => return result.map_err(failed),
+        }
+    }
 }
 
 fn resolve(address: &Address) -> Result<SocketAddr, Error> {

@@ -119,7 +119,8 @@ impl Shard {
         if self.journal.reserve(bytes) {
             return Ok(());
         }
-        if self.journal.has_entries() && self.journal.can_close() {
+        // Also an empty group, which a refused append may have left with too little of its chunk.
+        if self.journal.can_close() {
             self.close_group();
             if self.journal.reserve(bytes) {
                 return Ok(());

@@ -165,7 +165,7 @@ mod tests {
     use super::*;
 
     fn batch(epoch: i16, base_sequence: i32, records: i32) -> Numbered {
-        let last_sequence = Sequence(base_sequence + records - 1);
+        let last_sequence = Sequence(base_sequence + (records - 1));
         Numbered {
             id: ProducerId(9),
             epoch: ProducerEpoch(epoch),

@@ -20,7 +20,6 @@ use super::layout::{Layout, SegmentPart, segment_base};
 use super::staging_file::{self, StagingFolder};
 use crate::core::effect::SegmentFile;
 use crate::core::recovery::{Disk, DiskError};
-use crate::limits::BLOCK_BYTES;
 use crate::types::{Generation, PartitionId, ShardIndex};
 
 /// The longest manifest or root that is read into memory. Bytes.

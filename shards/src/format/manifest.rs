@@ -222,3 +222,85 @@ pub enum Error {
     #[error("the manifest's parts contradict each other")]
     Inconsistent,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A manifest that uses every field; its bytes in version 1 are committed.
+    fn sample() -> Manifest {
+        let batch =
+            ProducerBatch { base_sequence: 40, last_sequence: 49, base_offset: 100, last_offset: 109 };
+        Manifest {
+            generation: 0x0123_4567_89ab_cdef,
+            epoch: 7,
+            tail: Tail { sequence: 42, position: 8192, previous: 0xdead_beef },
+            capacity: 16 << 20,
+            group_bytes_max: 1 << 20,
+            durable: 44,
+            settled: 43,
+            partitions: vec![Partition {
+                topic: [9; 16],
+                index: 3,
+                log_start: 5,
+                end: 110,
+                segments: vec![
+                    Segment {
+                        base: 0,
+                        length: 65_536,
+                        max_timestamp: 1_700_000_000_000,
+                        created: 1_700_000_000_001,
+                    },
+                    Segment { base: 90, length: 4101, max_timestamp: -1, created: 1_700_000_000_002 },
+                ],
+                tail_fragment: b"tails".to_vec(),
+                epochs: vec![Epoch { epoch: 2, start: 0 }, Epoch { epoch: 6, start: 90 }],
+                producers: vec![Producer {
+                    id: 77,
+                    epoch: 1,
+                    appended_at: 1_700_000_000_003,
+                    open_transaction: -1,
+                    batches: vec![batch],
+                }],
+            }],
+        }
+    }
+
+    #[test]
+    fn version_1_is_read_and_written_byte_for_byte() {
+        let golden = include_bytes!("testdata/manifest.v1");
+        assert_eq!(Manifest::decode(golden).expect("a manifest of version 1"), sample());
+        assert_eq!(sample().encode(), golden, "the layout changed: it needs a new version");
+    }
+
+    #[test]
+    fn parts_that_contradict_each_other_are_refused() {
+        type Change = fn(&mut Manifest);
+        let changes: &[(&str, Change)] = &[
+            ("the ring is no two groups", |m| m.capacity = m.group_bytes_max),
+            ("groups are no blocks", |m| m.group_bytes_max += 1),
+            ("a group of nothing", |m| m.group_bytes_max = 0),
+            ("the tail lies inside a block", |m| m.tail.position += 1),
+            ("the tail lies outside the ring", |m| m.tail.position = m.capacity),
+            ("there is no group 0", |m| m.tail.sequence = 0),
+            ("counting on would overflow", |m| m.tail.sequence = u64::MAX),
+            ("the log starts behind its end", |m| m.partitions[0].log_start = 111),
+            ("the log starts below zero", |m| m.partitions[0].log_start = -1),
+            ("the fragment does not fit the place", |m| m.partitions[0].tail_fragment.push(0)),
+            ("segments overlap", |m| m.partitions[0].segments[1].base = 0),
+            ("a segment begins behind the end", |m| m.partitions[0].segments[1].base = 111),
+            ("a segment is larger than any", |m| m.partitions[0].segments[0].length = 1 << 40),
+            ("epochs go back", |m| m.partitions[0].epochs[1].epoch = 1),
+            ("a producer's batch ends before it begins", |m| {
+                m.partitions[0].producers[0].batches[0].last_offset = 99;
+            }),
+            ("a log is there twice", |m| m.partitions.push(m.partitions[0].clone())),
+        ];
+        for (what, change) in changes {
+            let mut manifest = sample();
+            change(&mut manifest);
+            let refused = matches!(Manifest::decode(&manifest.encode()), Err(Error::Inconsistent));
+            assert!(refused, "{what}");
+        }
+    }
+}

@@ -54,3 +54,31 @@ pub enum Error {
     #[error("the root's content does not have the layout its version promises")]
     Malformed,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Root {
+        Root { epoch: 7, manifests: vec!["0000000007-0".to_owned(), "0000000007-1".to_owned()] }
+    }
+
+    #[test]
+    fn version_1_is_read_and_written_byte_for_byte() {
+        let golden = include_bytes!("testdata/root.v1");
+        assert_eq!(Root::decode(golden).expect("a root of version 1"), sample());
+        assert_eq!(sample().encode(), golden, "the layout changed: it needs a new version");
+    }
+
+    #[test]
+    fn a_name_leads_to_no_other_directory() {
+        for name in ["", "..", "../root", "a/b", "0000000007 0", &"0".repeat(65)] {
+            let root = Root { manifests: vec![name.to_owned()], ..sample() };
+            assert!(matches!(Root::decode(&root.encode()), Err(Error::Malformed)), "{name:?}");
+        }
+        let empty = Root { manifests: Vec::new(), ..sample() };
+        assert!(matches!(Root::decode(&empty.encode()), Err(Error::Malformed)));
+        let before_all = Root { epoch: -1, ..sample() };
+        assert!(matches!(Root::decode(&before_all.encode()), Err(Error::Malformed)));
+    }
+}

@@ -1,6 +1,7 @@
 //! Opening: every old shard's journal is recovered, new manifests are written, and one new root makes them count.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 
 use super::disk::Disk;
 use super::error::{Damage, Error};
@@ -78,7 +79,11 @@ pub fn open(disk: &mut impl Disk, opening: &Opening<'_>) -> Result<(Vec<Opened>,
         }
     }
     for id in opening.known {
-        parts.entry(*id).or_insert_with(|| replay::empty(*id));
+        if let Entry::Vacant(new) = parts.entry(*id) {
+            // Of a log that nothing vouches for, a dead process may have left files.
+            disk.retain_segments(*id, &[])?;
+            new.insert(replay::empty(*id));
+        }
     }
     let step = i32::from(opening.rules.hold(Rule::epoch_is_new));
     let epoch = old.epoch.max(opening.epoch_floor.get()).checked_add(step).ok_or(Error::EpochsUsedUp)?;

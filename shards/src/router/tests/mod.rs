@@ -88,6 +88,7 @@ fn shards(count: u16, spin: Spin, begin: impl Fn(&Logs) + Send + Sync + 'static)
         network: Default::default(),
         slab_bytes_max: 1 << 20,
         drain_max: PATIENCE,
+        fence: None,
     };
     let build = move |shard: &Shard| {
         let index = usize::from(shard.index().get());

@@ -200,34 +200,10 @@ impl World {
                 }
                 (operation, None)
             }
-            Effect::GrowJournal { operation, from, to } => {
-                if fails {
-                    self.disk.extend_in_part(&path, to);
-                } else {
-                    self.disk.extend(&path, from, to);
-                    self.hits.count("journal grown");
-                }
-                (operation, None)
-            }
-            Effect::CreateSegment { operation, .. } => {
-                if !fails {
-                    self.disk.create(&path);
-                }
-                (operation, None)
-            }
-            Effect::FlushDirectory { operation, .. } => {
-                if !fails {
-                    self.disk.flush_directory(&path);
-                }
-                (operation, None)
-            }
-            Effect::TrimSegment { operation, length, .. } => {
-                if !fails {
-                    self.disk.truncate(&path, length);
-                    self.hits.count("trim");
-                }
-                (operation, None)
-            }
+            change @ (Effect::GrowJournal { .. }
+            | Effect::CreateSegment { .. }
+            | Effect::FlushDirectory { .. }
+            | Effect::TrimSegment { .. }) => (self.change_file(&path, &change, fails), None),
             Effect::ReadSegment { operation, position, mut buffer, .. } => {
                 let mut read = self.disk.read(&path, position, &mut buffer);
                 if random.per_mille(short_reads) && read > BLOCK_BYTES {
@@ -245,6 +221,41 @@ impl World {
             }
             other => unreachable!("{other:?} is no operation"),
         }
+    }
+
+    /// Does what an operation says that changes a file's size or directory; if it fails, nothing of it, or no more than the longer size.
+    fn change_file(&mut self, path: &str, change: &Effect, fails: bool) -> Operation {
+        let (operation, name) = match change {
+            Effect::GrowJournal { operation, from, to } => {
+                if fails {
+                    self.disk.extend_in_part(path, *to);
+                } else {
+                    self.disk.extend(path, *from, *to);
+                }
+                (*operation, "journal grown")
+            }
+            Effect::CreateSegment { operation, .. } => {
+                if !fails {
+                    self.disk.create(path);
+                }
+                (*operation, "segment created")
+            }
+            Effect::FlushDirectory { operation, .. } => {
+                if !fails {
+                    self.disk.flush_directory(path);
+                }
+                (*operation, "directory flushed")
+            }
+            Effect::TrimSegment { operation, length, .. } => {
+                if !fails {
+                    self.disk.truncate(path, *length);
+                }
+                (*operation, "trim")
+            }
+            other => unreachable!("{other:?} is no change of a file"),
+        };
+        self.hits.add(name, u64::from(!fails));
+        operation
     }
 
     /// Lets everything that is under way come to its end.
