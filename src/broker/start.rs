@@ -177,7 +177,7 @@ fn listen(address: &Address) -> Result<TcpListener, Error> {
 fn resolve(address: &Address) -> Result<SocketAddr, Error> {
     let failed = |source| Error::Listen { address: format!("{}:{}", address.host, address.port), source };
     let mut found = (address.host.as_str(), address.port).to_socket_addrs().map_err(failed)?;
-    found.next().ok_or_else(|| failed(std::io::ErrorKind::NotFound.into()))
+    found.next().ok_or_else(|| failed(ErrorKind::NotFound.into()))
 }
 
 fn flush_method(settings: &Settings) -> Result<FlushMethod, Error> {

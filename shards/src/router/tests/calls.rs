@@ -11,14 +11,11 @@ use crate::types::Offset;
 const ELSEWHERE: ShardIndex = ShardIndex(1);
 
 /// Runs `act` on shard 0 of `count` and gives its value, in bounded time.
-fn on_first<T: Send + 'static, F: Future<Output = T>>(
+fn on_first<T: Send + 'static, F: Future<Output = T> + 'static>(
     count: u16,
     spin: Spin,
     act: impl Fn(Logs) -> F + Send + Sync + 'static,
-) -> T
-where
-    F: 'static,
-{
+) -> T {
     let (sender, receiver) = mpsc::channel();
     let act = Arc::new(act);
     let shards = shards(count, spin, move |logs| {
