@@ -48,6 +48,9 @@ pub const READ_BYTES_MAX: usize = 64 << 20;
 /// A connection has a receive, a send, and cancellations of these and of the receive before; the others one of each.
 pub const RING_OPERATIONS_MAX: usize = 6 * CONNECTIONS_MAX + 2 * STORAGE_OPERATIONS_MAX + 2 * LISTENERS_MAX;
 
+/// How often a cancellation looks for an operation that the kernel does not find and that has not completed either.
+pub const CANCEL_ATTEMPTS_MAX: u32 = 16;
+
 /// Entries of a ring's submission queue. What does not fit waits in memory, bounded by [`RING_OPERATIONS_MAX`].
 pub const RING_SUBMISSIONS: u32 = 1024;
 
