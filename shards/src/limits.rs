@@ -3,6 +3,9 @@
 /// The unit of direct I/O and of trust: a disk keeps or loses 4 KiB blocks, and only whole ones are vouched for. Bytes.
 pub const BLOCK_BYTES: usize = 4096;
 
+/// Aligned memory of this size and more is mapped rather than allocated. Bytes.
+pub const MAPPED_BYTES: usize = 128 << 10;
+
 /// Size classes of a slab: one block up to 128 MiB, which holds the largest request frame Kafka allows by default.
 pub const SLAB_CLASSES: usize = 16;
 
