@@ -5,7 +5,6 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::super::mesh::{Port, mesh};
 use super::super::message::{Answer, Message};
 use super::super::slots::Slots;
-use super::*;
 use crate::limits::{HOP_NOTICES_MAX, HOPS_IN_FLIGHT_MAX};
 use crate::ring::Doorbell;
 
