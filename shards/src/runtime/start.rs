@@ -24,11 +24,7 @@ use crate::types::ShardIndex;
 const EXECUTOR_IO_BYTES: usize = 64 * 1024;
 
 /// How long the driver may keep other queues waiting while they have something to run.
-///
-/// Also how long the kernel may keep an executor from a CPU without harm: glommio 0.12 arms this timer before it runs its
-/// queues, and if the timer has fired before the first one runs it takes that for "nothing to run" and sleeps, with the
-/// driver woken and not run. Nothing wakes it again. One millisecond lost a wake-up in every few hundred on a crowded CPU.
-const LATENCY: Duration = Duration::from_millis(50);
+const LATENCY: Duration = Duration::from_millis(1);
 
 /// Why a user's code could not be built on a shard.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

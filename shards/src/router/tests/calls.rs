@@ -2,7 +2,7 @@
 
 use std::sync::mpsc::{self, Sender};
 
-use super::*;
+use super::harness::*;
 use crate::core::{Acks, AppendError, FetchError};
 use crate::engine::log::Offsets;
 use crate::limits::HOPS_IN_FLIGHT_MAX;
@@ -72,11 +72,11 @@ async fn append_to_all(logs: Logs, batches: u32, report: Sender<(u16, Vec<(u16, 
 
 #[test]
 fn full_lines_in_all_directions_move_on_and_keep_the_order_of_each_sender() {
-    const BATCHES: u32 = 3 * HOPS_IN_FLIGHT_MAX as u32;
+    let batches = u32::try_from(3 * HOPS_IN_FLIGHT_MAX).expect("few");
     for (count, spin) in [(2, Spin::Park), (4, Spin::Park), (2, Spin::For(Duration::from_micros(50)))] {
         let (sender, receiver) = mpsc::channel();
         let shards = shards(count, spin, move |logs| {
-            let task = append_to_all(logs.clone(), BATCHES, sender.clone());
+            let task = append_to_all(logs.clone(), batches, sender.clone());
             logs.home().shard().spawn_local(task);
         });
         let mut compared = 0;
@@ -90,13 +90,13 @@ fn full_lines_in_all_directions_move_on_and_keep_the_order_of_each_sender() {
                 }
             }
         }
-        assert!(compared >= u32::from(count * count) * BATCHES, "{compared}");
+        assert!(compared >= u32::from(count * count) * batches, "{compared}");
         let counters = shards.runtime.counters().to_vec();
         shards.stop();
         for counters in counters {
             let seen = counters.snapshot();
             assert!(seen.hops_waited_total > 0, "the slots did not suffice");
-            assert!(seen.hops_sent_total >= u64::from(BATCHES) * u64::from(count - 1));
+            assert!(seen.hops_sent_total >= u64::from(batches) * u64::from(count - 1));
             assert_eq!(seen.hops_answered_total, seen.hops_sent_total);
         }
     }

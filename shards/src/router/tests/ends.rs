@@ -3,13 +3,13 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 
-use super::*;
+use super::harness::*;
 use crate::core::{Acks, AppendError};
 use crate::limits::HOPS_IN_FLIGHT_MAX;
 use crate::runtime::Error;
 use crate::types::Offset;
 
-const CALLS: u32 = 4 * HOPS_IN_FLIGHT_MAX as u32;
+const CALLS: usize = 4 * HOPS_IN_FLIGHT_MAX;
 
 fn other(shard: ShardIndex, count: usize) -> ShardIndex {
     ShardIndex((shard.get() + 1) % u16::try_from(count).expect("few"))
@@ -24,7 +24,7 @@ fn stopping_answers_every_call_that_was_made() {
         let shards = shards(count, Spin::Park, move |logs| {
             let shard = logs.home().shard();
             let owner = other(shard.index(), shard.count());
-            for number in 0..CALLS {
+            for number in (0u32..).take(CALLS) {
                 let seen = Arc::clone(&seen);
                 let reply = logs.append(
                     owner,
@@ -41,7 +41,7 @@ fn stopping_answers_every_call_that_was_made() {
         });
         (0..count).for_each(|_| all_made.recv_timeout(PATIENCE).expect("each shard begins"));
         shards.stop();
-        assert_eq!(appended.load(Ordering::Acquire), u64::from(CALLS) * u64::from(count));
+        assert_eq!(appended.load(Ordering::Acquire), CALLS as u64 * u64::from(count));
     }
 }
 
@@ -62,7 +62,7 @@ fn a_shard_that_panics_leaves_nobody_waiting() {
                 sender.send(answer.map(|_| ()).map_err(|_: Gone| AppendError::Stopped)).expect("waits")
             }
         });
-        for number in 0..CALLS {
+        for number in (0u32..).take(CALLS) {
             let sender = sender.clone();
             let reply = logs.append(owner, partition(1), &batch(0, number), Acks::All);
             reply.call_back(move |result| sender.send(result.map(|_| ())).expect("the test waits"));
@@ -74,6 +74,6 @@ fn a_shard_that_panics_leaves_nobody_waiting() {
     let Error::Failed { shard, reason } = &error else { panic!("{error}") };
     assert!(*shard == ShardIndex(1) && reason.contains("asked to panic"), "{error}");
     let answers: Vec<_> = receiver.iter().collect();
-    assert_eq!(answers.len(), CALLS as usize + 1, "each call was answered");
+    assert_eq!(answers.len(), CALLS + 1, "each call was answered");
     assert!(answers.iter().all(|answer| *answer == Err(AppendError::Stopped)), "by an error");
 }
