@@ -20,6 +20,10 @@ pub const PRODUCER_BATCHES: usize = 5;
 /// A run of small batches is gathered into writes of about this size. Bytes.
 pub const LAZY_WRITE_BYTES: u64 = 256 << 10;
 
+/// Memory for runs of small batches that nothing else may take, so that staging memory can always be freed: two runs of
+/// the longest journal group and the block before it, rounded up as a slab does. Bytes.
+pub const LAZY_RESERVE_BYTES: usize = 8 << 20;
+
 /// Journal groups written or being flushed at a time: one under way while the next one fills the disk's queue.
 pub const JOURNAL_GROUPS_IN_FLIGHT: usize = 2;
 

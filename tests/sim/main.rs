@@ -1,5 +1,6 @@
 //! The simulated shard, seed by seed: promises kept under every fault, and every mutant found.
 
+mod driven;
 mod hostile;
 mod mutants;
 mod seeds;

@@ -39,6 +39,7 @@ const MUST_BE_MET: &[&str] = &[
     "checkpoint completed",
     "chunk evicted",
     "lazy write",
+    "run from reserve",
     "large by value",
     "roll by size",
     "roll by time",

@@ -155,6 +155,7 @@ impl Shard {
             end: placed.end,
             place: placed.place,
             bytes: bytes.clone(),
+            is_staged: true,
         });
         let content =
             Content::Bytes { bytes, chunk: Some(staged.chunk), whole_batch: Some(placed.entry.base_offset) };
@@ -210,7 +211,8 @@ impl Shard {
                 Some(placed.end),
             );
         }
-        partition.cache.push_back(Cached { base, end: placed.end, place: placed.place, bytes: batch });
+        let (end, place) = (placed.end, placed.place);
+        partition.cache.push_back(Cached { base, end, place, bytes: batch, is_staged: false });
         record(partition, placed, staged.group, Some(Large::Writing), now);
         self.large_segments.insert(partition.file(segment));
         self.digested_bytes += length as u64;
@@ -317,8 +319,7 @@ fn record(
     if placed.view.has_producer() {
         partition.producers.note(&placed.numbered, entry.base_offset, entry.last_offset, now);
     }
-    partition.end = placed.end;
-    partition.tail.push_back(TailBatch {
+    partition.push_tail(TailBatch {
         base: entry.base_offset,
         end: placed.end,
         group,

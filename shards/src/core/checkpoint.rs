@@ -245,7 +245,6 @@ impl Shard {
         self.evicting = chunk;
         let Some(chunk) = chunk else { return };
         self.counts.chunks_evicted += 1;
-        let holds = |p: &&super::partition::Partition| p.extents.refers_to(chunk);
-        self.unsettled.extend(self.partitions.values().filter(holds).map(|p| p.id));
+        self.unsettled.extend(self.journal.logs_in(chunk));
     }
 }

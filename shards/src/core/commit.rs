@@ -10,6 +10,7 @@ use super::segment::File;
 use super::shard::{Purpose, Shard, VoidStaged};
 use crate::format::journal::Entry;
 use crate::limits::VOUCH_AFTER_MS;
+use crate::memory::AlignedBuffer;
 use crate::types::{JournalSequence, Offset, PartitionId};
 
 /// Whether a batch survives the loss of power.
@@ -144,15 +145,35 @@ impl Shard {
         let is_due = partition.extents.bytes_waiting() >= self.tuning.lazy_write_bytes
             || partition.lazy_target.is_some_and(|target| partition.flushable_end() < target)
             || evicted.is_some();
-        let Some(run) = partition.extents.next_run().filter(|_| is_due) else { return };
+        let run = partition.extents.next_run(self.tuning.lazy_run_bytes).filter(|_| is_due);
+        let Some(run) = run else { return };
         if partition.segment(run.segment).is_none_or(|s| s.file != File::Ready) {
             return;
         }
-        let Some(buffer) = self.take_memory(run.buffer_bytes) else {
-            self.unsettled.insert(id);
-            return;
-        };
-        self.gather(id, &run, buffer);
+        match self.take_run_memory(id, run) {
+            Some((run, buffer)) => self.gather(id, &run, buffer),
+            // Some run in flight has the reserve, and gives it back.
+            None => _ = self.unsettled.insert(id),
+        }
+    }
+
+    /// Memory for a run, or for a shorter one: of the slab, or else of the reserve, which readers never hold.
+    fn take_run_memory(&mut self, id: PartitionId, mut run: Run) -> Option<(Run, AlignedBuffer)> {
+        if let Some(buffer) = self.take_memory(run.buffer_bytes) {
+            return Some((run, buffer));
+        }
+        loop {
+            if let Some(buffer) = self.reserve.take(run.buffer_bytes) {
+                run.serves_readers = false;
+                self.counts.runs_from_reserve += 1;
+                return Some((run, buffer));
+            }
+            if run.is_shortest() {
+                return None;
+            }
+            let shorter = run.buffer_bytes as u64 / 2;
+            run = self.partitions.get(&id)?.extents.next_run(shorter)?;
+        }
     }
 
     /// Copies what a log whose segment cannot be written has in the chunk to be freed: it stays readable until a restart
@@ -173,7 +194,7 @@ impl Shard {
         }
     }
 
-    fn gather(&mut self, id: PartitionId, run: &Run, buffer: crate::memory::AlignedBuffer) {
+    fn gather(&mut self, id: PartitionId, run: &Run, buffer: AlignedBuffer) {
         let file = SegmentFile { partition: id, base: run.segment };
         let operation = self.operations.begin(Purpose::LazyWrite(file));
         self.counts.lazy_writes += 1;
@@ -183,9 +204,12 @@ impl Shard {
         let bytes = partition.extents.gather(run, operation, buffer, zero_padding, |batch, gathered| {
             moved.push((batch.base_offset, gathered.narrow(batch.at..batch.at + batch.length)));
         });
-        for (base, bytes) in moved {
-            partition.moved(base, bytes);
-            self.cache_order.push_back((id, base));
+        let last = moved.last().map(|(base, _)| *base);
+        if run.serves_readers {
+            moved.into_iter().for_each(|(base, bytes)| partition.moved(base, bytes));
+            self.cache_order.extend(last.map(|base| (id, base)));
+        } else {
+            partition.drop_when_written = last.or(partition.drop_when_written);
         }
         if !self.rules.hold(Rule::checkpoint_covers_completed) {
             partition.extents.completed_write(operation);
@@ -295,10 +319,8 @@ impl Shard {
 
     fn segment_written(&mut self, operation: Operation, file: SegmentFile, large: Option<Offset>) {
         let Some(partition) = self.partitions.get_mut(&file.partition) else { return };
-        partition.extents.completed_write(operation);
-        if let Some(base) = large {
-            partition.set_large(base, Large::Written);
-        }
+        partition.completed_write(operation);
+        let large = large.filter(|base| partition.set_large(*base, Large::Written).is_some());
         let segment = partition.segment(file.base).expect("a segment outlives its writes");
         segment.is_dirty = true;
         segment.large_written.extend(large);
@@ -392,7 +414,7 @@ impl Shard {
 
     fn large_failed(&mut self, id: PartitionId, base: Offset) {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
-        let group = partition.set_large(base, Large::Void).expect("a batch is kept until it is flushed");
+        let Some(group) = partition.set_large(base, Large::Void) else { return };
         self.voids_wanted.push((id, base, group));
         self.stop_partition(id, Some(base));
     }

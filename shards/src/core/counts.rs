@@ -5,6 +5,8 @@
 pub struct Counts {
     /// Runs of small batches gathered and written to a segment.
     pub lazy_writes: u64,
+    /// Of these, how many had to take reserved memory because the slab was full.
+    pub runs_from_reserve: u64,
     /// Staging chunks whose batches had to be written because memory ran short.
     pub chunks_evicted: u64,
     /// Large batches that went into the journal by value, since their commit flushed enough segments already.

@@ -15,7 +15,7 @@
 use std::collections::VecDeque;
 
 use super::effect::Operation;
-use crate::limits::{BLOCK_BYTES, LAZY_WRITE_BYTES};
+use crate::limits::BLOCK_BYTES;
 use crate::memory::{AlignedBuffer, ChunkIndex, Slice};
 use crate::types::Offset;
 
@@ -92,6 +92,9 @@ pub struct Run {
     pub position: u64,
     /// The bytes it needs a buffer for: whole blocks.
     pub buffer_bytes: usize,
+    /// Whether its buffer serves readers once it is gathered. One in reserved memory does not: the batches stay where they
+    /// are until they are written, and the buffer is free again as soon as its write has ended.
+    pub serves_readers: bool,
     first: usize,
     count: usize,
 }
@@ -200,8 +203,8 @@ impl Extents {
         None
     }
 
-    /// The first run of waiting bytes, if none is in flight.
-    pub fn next_run(&self) -> Option<Run> {
+    /// The first run of waiting bytes, if none is in flight: so many bytes at most, but one extent at least.
+    pub fn next_run(&self, bytes_max: u64) -> Option<Run> {
         if self.run.is_some() || self.failed {
             return None;
         }
@@ -212,7 +215,7 @@ impl Extents {
         for extent in self.queue.range(first..) {
             let continues = extent.is_waiting_bytes()
                 && extent.start == Place { segment: start.segment, position: end }
-                && (count == 0 || end + extent.length - start.position <= LAZY_WRITE_BYTES);
+                && (count == 0 || end + extent.length - start.position <= bytes_max);
             if !continues {
                 break;
             }
@@ -221,7 +224,7 @@ impl Extents {
         }
         let position = start.position - start.position % BLOCK;
         let buffer_bytes = usize::try_from(end.next_multiple_of(BLOCK) - position).expect("a run is bounded");
-        Some(Run { segment: start.segment, position, buffer_bytes, first, count })
+        Some(Run { segment: start.segment, position, buffer_bytes, serves_readers: true, first, count })
     }
 
     /// The run in flight failed; nobody knows what of it is on disk.
@@ -256,8 +259,8 @@ impl Extents {
         None
     }
 
-    /// Copies a run into `buffer` and frees the memory its bytes lay in; the frozen buffer is what is to be written.
-    /// `moved` learns of each whole batch that now lies there.
+    /// Copies a run into `buffer`; the frozen buffer is what is to be written. If it serves readers, the memory that the
+    /// run's bytes lay in is free. `moved` learns of each whole batch that now lies there.
     pub fn gather(
         &mut self,
         run: &Run,
@@ -291,7 +294,9 @@ impl Extents {
         let end = Place { segment: run.segment, position: run.position + at as u64 };
         self.run = Some(RunInFlight { operation, end, fragment: buffer[partial..at].to_vec() });
         let gathered = buffer.freeze();
-        self.point_into(run, lead, &gathered);
+        if run.serves_readers {
+            self.point_into(run, lead, &gathered);
+        }
         batches.into_iter().for_each(|batch| moved(batch, &gathered));
         gathered
     }
@@ -313,6 +318,7 @@ impl Extents {
     pub fn completed_write(&mut self, operation: Operation) {
         for extent in self.queue.iter_mut().filter(|e| e.state == State::InFlight(operation)) {
             extent.state = State::Done;
+            extent.release();
         }
         if let Some(run) = self.run.take_if(|run| run.operation == operation) {
             self.carried_end = run.end;
@@ -339,7 +345,22 @@ impl Extents {
     }
 }
 
+impl Run {
+    /// Whether no shorter run can be made of it.
+    pub fn is_shortest(&self) -> bool {
+        self.count == 1
+    }
+}
+
 impl Extent {
+    /// Lets go of the memory of what is on disk, though something before it is not.
+    fn release(&mut self) {
+        match &mut self.content {
+            Content::Bytes { bytes, chunk, .. } => (*bytes, *chunk) = (Slice::from_static(&[]), None),
+            Content::Blocks { blocks, .. } => *blocks = Slice::from_static(&[]),
+        }
+    }
+
     fn end(&self) -> Place {
         Place { segment: self.start.segment, position: self.start.position + self.length }
     }
@@ -353,6 +374,8 @@ impl Extent {
 mod tests {
     use super::*;
     use crate::memory::Slab;
+
+    const RUN_BYTES: u64 = 256 << 10;
 
     fn place(position: u64) -> Place {
         Place { segment: Offset(0), position }
@@ -369,7 +392,7 @@ mod tests {
     }
 
     fn write_run(extents: &mut Extents, operation: u64) -> (u64, Slice) {
-        let run = extents.next_run().expect("a run waits");
+        let run = extents.next_run(RUN_BYTES).expect("a run waits");
         let mut buffer = Slab::new(1 << 20).take(run.buffer_bytes).expect("memory");
         buffer.fill(0xee);
         (run.position, extents.gather(&run, Operation(operation), buffer, true, |_, _| {}))
@@ -382,7 +405,7 @@ mod tests {
         let (position, first) = write_run(&mut extents, 1);
         assert_eq!((position, first.len(), first[4999], first[5000]), (0, 8192, 1, 0));
         bytes(&mut extents, 5000, 100, 2, 6);
-        assert!(extents.next_run().is_none(), "one run is in flight at a time");
+        assert!(extents.next_run(RUN_BYTES).is_none(), "one run is in flight at a time");
         extents.completed_write(Operation(1));
         let (position, second) = write_run(&mut extents, 2);
         assert_eq!((position, second.len()), (4096, 4096));
@@ -416,10 +439,10 @@ mod tests {
     #[test]
     fn a_run_is_bounded_but_never_empty() {
         let mut extents = empty();
-        let big = usize::try_from(LAZY_WRITE_BYTES).expect("small") + 1;
+        let big = usize::try_from(RUN_BYTES).expect("small") + 1;
         bytes(&mut extents, 0, big, 1, 1);
         bytes(&mut extents, big as u64, 5, 2, 2);
-        let run = extents.next_run().expect("a run waits");
-        assert_eq!(run.buffer_bytes, big.next_multiple_of(BLOCK_BYTES));
+        let run = extents.next_run(RUN_BYTES).expect("a run waits");
+        assert_eq!((run.buffer_bytes, run.is_shortest()), (big.next_multiple_of(BLOCK_BYTES), true));
     }
 }

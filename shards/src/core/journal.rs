@@ -73,8 +73,13 @@ pub struct Journal {
     /// Chunks from the one used longest ago to the one in use, with the last group that lies in each.
     chunks: VecDeque<(ChunkIndex, JournalSequence)>,
     chunk: Option<Chunk>,
+    /// The logs that staged something into each chunk since it was taken.
+    logs: Vec<BTreeSet<PartitionId>>,
     open: Option<OpenGroup>,
+    /// The groups that no manifest has set free, without a gap in their sequence.
     groups: VecDeque<Group>,
+    /// Their bytes.
+    bytes_live: u64,
     next: JournalSequence,
     /// The position behind the last closed group; `None` before the first, which begins where the tail says.
     end: Option<u64>,
@@ -131,6 +136,7 @@ impl Journal {
     /// The journal of a new opening, empty.
     pub fn new(start: Start, staging: Staging, rules: Rules) -> Journal {
         let chunks = (0..staging.chunks()).map(|i| (ChunkIndex(i), JournalSequence(0))).collect();
+        let logs = vec![BTreeSet::new(); staging.chunks()];
         let before = JournalSequence(start.tail.sequence - 1);
         assert!(
             start.geometry.capacity >= 2 * start.geometry.group_bytes_max,
@@ -144,8 +150,10 @@ impl Journal {
             staging,
             chunks,
             chunk: None,
+            logs,
             open: None,
             groups: VecDeque::new(),
+            bytes_live: 0,
             next: before.next(),
             end: None,
             tail: start.tail,
@@ -192,7 +200,7 @@ impl Journal {
 
     /// How much of the journal is waiting for a manifest to set it free, in bytes.
     pub fn bytes_live(&self) -> u64 {
-        self.groups.iter().map(|g| g.bytes).sum()
+        self.bytes_live
     }
 
     /// Whether the open group holds entries.
@@ -202,12 +210,19 @@ impl Journal {
 
     /// Whether nothing is open, being written or being flushed.
     pub fn is_idle(&self) -> bool {
-        !self.has_entries() && self.groups.iter().all(|g| g.state == State::Durable) && self.flush.is_none()
+        !self.has_entries() && self.is_written() && self.flush.is_none()
     }
 
     /// Whether no group is being written or flushed.
     pub fn is_written(&self) -> bool {
-        self.groups.iter().all(|g| g.state == State::Durable)
+        self.groups.range(self.first_not_durable()..).all(|g| g.state == State::Durable)
+    }
+
+    /// Where in `groups` the first one lies that is not known to be durable with all before it: few lie behind.
+    fn first_not_durable(&self) -> usize {
+        let Some(first) = self.groups.front() else { return 0 };
+        let behind = (self.durable.get() + 1).saturating_sub(first.sequence.get());
+        usize::try_from(behind).expect("groups lie in memory").min(self.groups.len())
     }
 
     /// Whether the last group on disk says of all groups before it, and nobody of it, that they are durable.
@@ -263,6 +278,7 @@ impl Journal {
         let partition = entry.partition();
         let furthest = open.reach.entry(partition).or_insert(reach);
         *furthest = (*furthest).max(reach);
+        self.logs[chunk.index().0].insert(partition);
         if open.unpublished.is_empty() {
             chunk.freeze(end);
         }
@@ -284,6 +300,11 @@ impl Journal {
         self.chunks.iter().map(|c| c.0).find(|chunk| !self.staging.is_free(*chunk) && Some(*chunk) != in_use)
     }
 
+    /// The logs that staged something into the chunk since it was taken.
+    pub fn logs_in(&self, chunk: ChunkIndex) -> impl Iterator<Item = PartitionId> {
+        self.logs[chunk.0].iter().copied()
+    }
+
     fn group_capacity(&self) -> usize {
         usize::try_from(self.geometry.group_bytes_max).expect("a group fits into memory")
     }
@@ -295,6 +316,7 @@ impl Journal {
         let Some(at) = self.chunks.iter().position(reusable) else { return false };
         let (index, last) = self.chunks.remove(at).expect("just found");
         self.chunk = self.staging.take(index);
+        self.logs[index.0].clear();
         assert!(self.chunk.is_some(), "a free chunk can be taken");
         self.chunks.push_back((index, last));
         true
@@ -324,7 +346,8 @@ impl Journal {
     /// Whether the open group may be closed and written now.
     pub fn can_close(&self) -> bool {
         let Some(open) = &self.open else { return false };
-        let in_flight = self.groups.iter().filter(|g| g.state != State::Durable).count();
+        let behind = self.groups.range(self.first_not_durable()..);
+        let in_flight = behind.filter(|g| g.state != State::Durable).count();
         if in_flight >= JOURNAL_GROUPS_IN_FLIGHT {
             return false;
         }
@@ -387,6 +410,7 @@ impl Journal {
             previous: self.previous,
             reach: open.reach,
         });
+        self.bytes_live += bytes.len() as u64;
         self.end = Some(position + bytes.len() as u64);
         self.previous = sum;
         self.next = self.next.next();
@@ -395,7 +419,8 @@ impl Journal {
 
     /// A group's write completed.
     pub fn written(&mut self, operation: Operation) {
-        let group = self.groups.iter_mut().find(|g| g.state == State::Writing(operation));
+        let behind = self.first_not_durable();
+        let group = self.groups.range_mut(behind..).find(|g| g.state == State::Writing(operation));
         let group = group.expect("a write completes once, before its group is trimmed");
         group.state = match self.flush_method {
             FlushMethod::Dsync => State::Durable,
@@ -406,8 +431,8 @@ impl Journal {
 
     /// Asks for a flush, if some group is written and no flush is in flight. It will cover what is written by now.
     pub fn flush(&mut self, begin: impl FnOnce() -> Operation) -> Option<Effect> {
-        let written: Vec<_> =
-            self.groups.iter().filter(|g| g.state == State::Written).map(|g| g.sequence).collect();
+        let behind = self.groups.range(self.first_not_durable()..);
+        let written: Vec<_> = behind.filter(|g| g.state == State::Written).map(|g| g.sequence).collect();
         if self.flush.is_some() || written.is_empty() {
             return None;
         }
@@ -419,7 +444,8 @@ impl Journal {
     pub fn flushed(&mut self) {
         let covered = self.flush.take().expect("one flush is in flight");
         let all = !self.rules.hold(Rule::flush_covers_completed);
-        for group in &mut self.groups {
+        let behind = self.first_not_durable();
+        for group in self.groups.range_mut(behind..) {
             if covered.contains(&group.sequence) || (all && group.state == State::Written) {
                 group.state = State::Durable;
             }
@@ -428,11 +454,10 @@ impl Journal {
     }
 
     fn advance(&mut self) {
-        for group in &self.groups {
-            if group.sequence == self.durable.next() && group.state == State::Durable {
-                self.durable = group.sequence;
-                self.newly_durable.extend(group.reach.keys());
-            }
+        let behind = self.groups.range(self.first_not_durable()..);
+        for group in behind.take_while(|g| g.state == State::Durable) {
+            self.durable = group.sequence;
+            self.newly_durable.extend(group.reach.keys());
         }
     }
 
@@ -503,7 +528,9 @@ impl Journal {
 
     /// The manifest with this tail and size is durable: what lies before is free.
     pub fn trim(&mut self, tail: Tail, capacity: u64) {
-        self.groups.retain(|g| g.sequence.get() >= tail.sequence);
+        while let Some(freed) = self.groups.pop_front_if(|g| g.sequence.get() < tail.sequence) {
+            self.bytes_live -= freed.bytes;
+        }
         if self.groups.is_empty() && self.end.is_some() {
             assert_eq!(tail.sequence, self.next.get(), "an empty journal's tail is its next group");
         }

@@ -10,9 +10,9 @@
 //! consumers may see it; `cache` is a gapless suffix of the log that reaches back at least to what is not written yet.
 //! The partition emits no effect of its own: what became due is handed to the shard.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
-use super::effect::{Acks, Millis, SegmentFile, Tag};
+use super::effect::{Acks, Millis, Operation, SegmentFile, Tag};
 use super::extents::{Boundary, Extents, Place};
 use super::producers::{Numbered, Producers};
 use super::segment::Segment;
@@ -54,6 +54,8 @@ pub struct Partition {
     pub stopped_from: Option<Offset>,
     /// Whether what the segments hold can be trusted no further: no manifest moves this log any more.
     pub is_frozen: bool,
+    /// The last batch of a run in reserved memory: up to it, batches leave the cache when they are on disk.
+    pub drop_when_written: Option<Offset>,
     /// Up to where a checkpoint wants the log on disk.
     pub lazy_target: Option<Offset>,
     /// Where each leader epoch begins.
@@ -66,6 +68,8 @@ pub struct Partition {
     pub extents: Extents,
     /// Batches that no manifest covers yet.
     pub tail: VecDeque<TailBatch>,
+    /// Of these, the large ones that are not written, by base offset.
+    unwritten: BTreeSet<Offset>,
     /// The newest batches' bytes.
     pub cache: VecDeque<Cached>,
     /// The log as the last committed manifest has it.
@@ -115,6 +119,8 @@ pub struct Cached {
     pub place: Place,
     /// Its bytes: in staging memory until they are gathered for their segment, in slab memory from then on.
     pub bytes: Slice,
+    /// Whether they lie in staging memory.
+    pub is_staged: bool,
 }
 
 /// The state that a manifest has of a log.
@@ -156,12 +162,14 @@ impl Partition {
             high_watermark: end,
             stopped_from: None,
             is_frozen: false,
+            drop_when_written: None,
             lazy_target: None,
             epochs: part.epochs.iter().map(manifest::Epoch::get).collect(),
             producers: producers.clone(),
             segments,
             extents: Extents::new(boundary.clone()),
             tail: VecDeque::new(),
+            unwritten: BTreeSet::new(),
             cache: VecDeque::new(),
             flushed: Flushed { boundary, producers },
             waiting: [VecDeque::new(), VecDeque::new()],
@@ -236,11 +244,25 @@ impl Partition {
         Some((found, end))
     }
 
-    /// Notes how far a large batch got; gives back its group.
+    /// Notes a batch behind all others.
+    pub fn push_tail(&mut self, batch: TailBatch) {
+        if batch.large == Some(Large::Writing) {
+            self.unwritten.insert(batch.base);
+        }
+        self.end = batch.end;
+        self.tail.push_back(batch);
+    }
+
+    /// Notes how far a large batch got; gives back its group. One that was given up goes no further.
     pub fn set_large(&mut self, base: Offset, state: Large) -> Option<JournalSequence> {
         let at = self.tail.binary_search_by_key(&base, |b| b.base).ok()?;
-        self.tail[at].large = Some(state);
-        Some(self.tail[at].group)
+        let batch = self.tail.get_mut(at).filter(|b| b.large != Some(Large::Void))?;
+        batch.large = Some(state);
+        match state {
+            Large::Writing | Large::Void => self.unwritten.insert(base),
+            Large::Written | Large::Flushed => self.unwritten.remove(&base),
+        };
+        Some(batch.group)
     }
 
     /// Batches from here on were never acknowledged and never will be.
@@ -255,8 +277,7 @@ impl Partition {
 
     /// The offset behind what survives the death of the process: before it, every large batch is written.
     pub fn written_end(&self) -> Offset {
-        let writing = |b: &&TailBatch| matches!(b.large, Some(Large::Writing | Large::Void));
-        self.tail.iter().find(writing).map_or(self.end, |b| b.base)
+        self.unwritten.first().copied().unwrap_or(self.end)
     }
 
     /// Moves the high watermark over every batch that is durable, in order. Returns whether it moved.
@@ -343,8 +364,8 @@ impl Partition {
     /// Forgets batches that a manifest covers and consumers may see.
     fn forget_settled(&mut self) {
         let end = self.flushed.boundary.end.min(self.high_watermark);
-        while self.tail.front().is_some_and(|b| b.end <= end) {
-            self.tail.pop_front();
+        while let Some(batch) = self.tail.pop_front_if(|b| b.end <= end) {
+            self.unwritten.remove(&batch.base);
         }
     }
 
@@ -373,26 +394,48 @@ impl Partition {
 
     // ---- the cache
 
-    /// The cached batches from the one that holds `offset` on; `None` if the cache begins later.
-    pub fn cached_from(&self, offset: Offset) -> Option<impl Iterator<Item = &Cached>> {
-        let first = self.cache.front()?;
+    /// The cached batches from the one that holds `offset` on, up to `visible_end`: the first one whatever its size, the
+    /// others while they fit `bytes_max`. `None` if the cache begins later.
+    pub fn cached_from(&self, offset: Offset, visible_end: Offset, bytes_max: usize) -> Option<Vec<Cached>> {
+        self.cache.front().filter(|first| first.base <= offset)?;
         let at = self.cache.partition_point(|c| c.end <= offset);
-        (first.base <= offset).then(|| self.cache.range(at..))
+        let mut batches: Vec<Cached> = Vec::new();
+        let mut bytes = 0;
+        for batch in self.cache.range(at..).take_while(|c| c.end <= visible_end) {
+            bytes += batch.bytes.len();
+            if !batches.is_empty() && bytes > bytes_max {
+                break;
+            }
+            batches.push(batch.clone());
+        }
+        Some(batches)
     }
 
     /// A whole batch moved from staging memory into `bytes`.
     pub fn moved(&mut self, base: Offset, bytes: Slice) {
         if let Ok(at) = self.cache.binary_search_by_key(&base, |c| c.base) {
             self.cache[at].bytes = bytes;
+            self.cache[at].is_staged = false;
         }
     }
 
-    /// Drops cached batches up to and with the one at `base`, as far as the disk has them.
-    pub fn drop_cached(&mut self, base: Offset) {
+    /// Drops cached batches up to and with the one at `base`, as far as the disk has them. Returns whether all went.
+    pub fn drop_cached(&mut self, base: Offset) -> bool {
         let completed = self.extents.completed();
         let on_disk = |c: &Cached| completed.is_none_or(|place| c.end_place() <= place);
         while self.cache.front().is_some_and(|c| c.base <= base && on_disk(c)) {
             self.cache.pop_front();
+        }
+        self.cache.front().is_none_or(|c| c.base > base)
+    }
+
+    /// A write of this log is on disk.
+    pub fn completed_write(&mut self, operation: Operation) {
+        self.extents.completed_write(operation);
+        if let Some(base) = self.drop_when_written
+            && self.drop_cached(base)
+        {
+            self.drop_when_written = None;
         }
     }
 }

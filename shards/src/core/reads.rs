@@ -3,10 +3,12 @@
 //! A read begins where a batch begins and skips batches before the offset asked for. Each batch from disk is checked
 //! before it is served: by its checksum, and, since that covers neither offset nor epoch, by following the batch before it. The cache reaches back at least to what the disk does not have yet, so a disk read
 //! never meets bytes that are still to be written.
+//!
+//! Nobody is lent staging memory: a consumer that does not read would keep it, and stop the shard's appends.
 
 use super::effect::{Effect, FetchError, Fetched, Operation, OperationError, Tag};
 use super::extents::Place;
-use super::partition::Partition;
+use super::partition::{Cached, Partition};
 use super::rules::Rule;
 use super::segment::Noted;
 use super::shard::{Purpose, Shard};
@@ -58,23 +60,50 @@ impl Shard {
         if offset >= visible_end {
             return Ok(Some(fetched(partition, visible_end, Vec::new())));
         }
-        if let Some(cached) = partition.cached_from(offset) {
-            let mut batches = Vec::new();
-            let mut bytes = 0;
-            for batch in cached.take_while(|c| c.end <= visible_end) {
-                if !batches.is_empty() && bytes + batch.bytes.len() > bytes_max {
-                    break;
-                }
-                bytes += batch.bytes.len();
-                batches.push(batch.bytes.clone());
-            }
-            return Ok(Some(fetched(partition, visible_end, batches)));
+        if let Some(batches) = partition.cached_from(offset, visible_end, bytes_max) {
+            return Ok(Some(self.lend(id, visible_end, batches)));
         }
         let (place, expected) = partition.place_before(offset).ok_or(FetchError::Damaged)?;
         let read = Read { tag, partition: id, offset, bytes_max, place, expected, short_reads: 0 };
         let bytes = self.tuning.read_bytes.max(bytes_max.min(crate::limits::READ_BYTES_MAX));
         self.read(read, bytes)?;
         Ok(None)
+    }
+
+    /// Hands batches in memory out: those in slab memory as they are, those in staging memory in one copy.
+    fn lend(&mut self, id: PartitionId, visible_end: Offset, batches: Vec<Cached>) -> Fetched {
+        let staged: Vec<_> = batches.iter().filter(|b| b.is_staged).map(|b| b.bytes.clone()).collect();
+        let copy = self.copy_of(&staged);
+        let mut at = 0;
+        let lent = batches.into_iter().map(|batch| {
+            if !batch.is_staged {
+                return batch.bytes;
+            }
+            at += batch.bytes.len();
+            copy.narrow(at - batch.bytes.len()..at)
+        });
+        let lent = lent.collect();
+        let partition = self.partitions.get(&id).expect("its batches were just found");
+        fetched(partition, visible_end, lent)
+    }
+
+    /// The parts one behind the other, in slab memory if there is some.
+    pub(super) fn copy_of(&mut self, parts: &[Slice]) -> Slice {
+        let length = parts.iter().map(|part| part.len()).sum();
+        if length == 0 {
+            return Slice::from_static(&[]);
+        }
+        let Some(mut buffer) = self.take_memory(length) else {
+            let mut bytes = Vec::with_capacity(length);
+            parts.iter().for_each(|part| bytes.extend_from_slice(part));
+            return Slice::from_vec(bytes);
+        };
+        let mut at = 0;
+        for part in parts {
+            buffer[at..at + part.len()].copy_from_slice(part);
+            at += part.len();
+        }
+        buffer.freeze()
     }
 
     /// Tells `tag` through [`Effect::Advanced`] when a record at `offset` becomes visible. False: it is already, or the
@@ -163,9 +192,8 @@ impl Shard {
                 // The offset lies in a gap at the segment's end, so it is answered by the next segment's first batch.
                 let next = partition.segment_after(read.place.segment).ok_or(FetchError::Damaged)?;
                 let place = Place { segment: next, position: 0 };
-                if let Some(first) = partition.cached_from(next) {
-                    let batches = first.take_while(|c| c.end <= visible_end).take(1).map(|c| c.bytes.clone());
-                    return Ok(Some(fetched(partition, visible_end, batches.collect())));
+                if let Some(batches) = partition.cached_from(next, visible_end, 0) {
+                    return Ok(Some(self.lend(read.partition, visible_end, batches)));
                 }
                 self.read(Read { place, expected: next, short_reads: 0, ..read }, self.tuning.read_bytes)
                     .map(|()| None)

@@ -27,6 +27,10 @@ pub struct Tuning {
     pub large_segments_per_commit: usize,
     /// Small batches are written to their segment when so many bytes wait.
     pub lazy_write_bytes: u64,
+    /// The longest run that is gathered into one write. Bytes.
+    pub lazy_run_bytes: u64,
+    /// Memory for runs that nothing else may take; never less than the longest group needs. Bytes.
+    pub lazy_reserve_bytes: usize,
     /// Large batches' bytes after which a checkpoint is due.
     pub digested_bytes_per_checkpoint: u64,
     /// A disk read's least size. Bytes.
@@ -41,6 +45,8 @@ impl Default for Tuning {
             large_batch_bytes: limits::LARGE_BATCH_BYTES,
             large_segments_per_commit: limits::LARGE_SEGMENTS_PER_COMMIT,
             lazy_write_bytes: limits::LAZY_WRITE_BYTES,
+            lazy_run_bytes: limits::LAZY_WRITE_BYTES,
+            lazy_reserve_bytes: limits::LAZY_RESERVE_BYTES,
             digested_bytes_per_checkpoint: limits::DIGESTED_BYTES_PER_CHECKPOINT,
             read_bytes: limits::READ_BYTES,
             journal_bytes_max: limits::JOURNAL_BYTES_MAX,
@@ -90,6 +96,8 @@ pub struct Shard {
     pub(super) epoch: LeaderEpoch,
     pub(super) journal: Journal,
     pub(super) slab: Slab,
+    /// Memory for runs, for when the slab is short: a run that cannot be written keeps staging memory from being freed.
+    pub(super) reserve: Slab,
     pub(super) partitions: BTreeMap<PartitionId, Partition>,
     pub(super) effects: Vec<Effect>,
     pub(super) operations: Operations,
@@ -104,7 +112,7 @@ pub struct Shard {
     /// The segments that the open group's large batches go to.
     pub(super) large_segments: BTreeSet<SegmentFile>,
     pub(super) evicting: Option<ChunkIndex>,
-    /// Batches in slab memory, oldest first, for when it runs short.
+    /// What lies in slab memory, oldest first, by its last batch: where to begin when it runs short.
     pub(super) cache_order: VecDeque<(PartitionId, Offset)>,
     pub(super) voids_wanted: Vec<(PartitionId, Offset, JournalSequence)>,
     pub(super) voids_staged: Vec<VoidStaged>,
@@ -142,7 +150,11 @@ impl Shard {
         tuning: Tuning,
         rules: Rules,
     ) -> Shard {
+        // The longest entry of a group, and the block before it.
+        let longest_run = start.geometry.group_bytes_max.saturating_add(limits::BLOCK_BYTES as u64);
+        let longest_run = usize::try_from(longest_run).expect("a group fits into memory").next_power_of_two();
         Shard {
+            reserve: Slab::new(tuning.lazy_reserve_bytes.max(longest_run)),
             journal: Journal::new(start, staging, rules.clone()),
             rules,
             tuning,
@@ -212,6 +224,7 @@ impl Shard {
         }
         self.unsettled.remove(&id);
         self.touched.remove(&id);
+        self.cache_order.retain(|(p, _)| *p != id);
         self.forget_in_checkpoint(id);
         self.effects.push(Effect::RemovePartition { partition: id });
     }
@@ -285,15 +298,20 @@ impl Shard {
 
     /// Slab memory, at the cost of the oldest cached batches if it must be.
     pub(super) fn take_memory(&mut self, bytes: usize) -> Option<AlignedBuffer> {
-        loop {
-            if let Some(buffer) = self.slab.take(bytes) {
-                return Some(buffer);
-            }
-            let (id, base) = self.cache_order.pop_front()?;
-            if let Some(partition) = self.partitions.get_mut(&id) {
-                partition.drop_cached(base);
+        let mut taken = self.slab.take(bytes);
+        // What the disk does not have yet keeps its turn.
+        let mut kept = Vec::new();
+        while taken.is_none()
+            && let Some((id, base)) = self.cache_order.pop_front()
+        {
+            if self.partitions.get_mut(&id).is_none_or(|p| p.drop_cached(base)) {
+                taken = self.slab.take(bytes);
+            } else {
+                kept.push((id, base));
             }
         }
+        kept.into_iter().rev().for_each(|entry| self.cache_order.push_front(entry));
+        taken
     }
 
     pub(super) fn answer_append(&mut self, id: PartitionId, waiting: Waiting) {

@@ -9,6 +9,12 @@ pub struct Profile {
     pub partitions: usize,
     /// The largest number of shards of an opening.
     pub shards_max: usize,
+    /// A shard's slab. Bytes.
+    pub slab_bytes: usize,
+    /// Chunks of a shard's staging memory.
+    pub staging_chunks: usize,
+    /// The longest run of small batches. Bytes.
+    pub lazy_run_bytes: u64,
     /// Weight: a client sends.
     pub append: u32,
     /// Weight: an operation completes.
@@ -70,6 +76,9 @@ impl Profile {
         let mut profile = Profile {
             partitions: random.between(1, 4),
             shards_max: random.between(1, 3),
+            slab_bytes: (256 << 10) << random.below(5),
+            staging_chunks: random.between(3, 8),
+            lazy_run_bytes: (4 << 10) << (2 * random.below(4)),
             append: 300,
             complete: [60, 250, 500][random.below(3)],
             turn: [100, 300][random.below(2)],

@@ -37,8 +37,6 @@ use crate::types::{
 const GROUP_BYTES_MAX: u64 = 16 << 10;
 /// A fresh journal. Bytes.
 const JOURNAL_BYTES: u64 = 64 << 10;
-const STAGING_CHUNKS: usize = 4;
-const SLAB_BYTES: usize = 4 << 20;
 
 /// The world of one seed.
 pub struct World {

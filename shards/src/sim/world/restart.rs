@@ -107,6 +107,7 @@ impl World {
             let counts = shard.core.counts();
             for (name, count) in [
                 ("lazy write", counts.lazy_writes),
+                ("run from reserve", counts.runs_from_reserve),
                 ("chunk evicted", counts.chunks_evicted),
                 ("large by value", counts.large_by_value),
                 ("roll by size", counts.rolled_by_size),
@@ -213,12 +214,12 @@ impl World {
         self.epoch_floor = self.epoch_floor.max(epoch.get());
         self.staged.clear();
         for opened in opened {
-            let bytes = STAGING_CHUNKS * usize::try_from(GROUP_BYTES_MAX).expect("small");
+            let bytes = self.profile.staging_chunks * usize::try_from(GROUP_BYTES_MAX).expect("small");
             let mapping = Rc::new(Mapping::private(bytes).expect("memory"));
             let staging = Staging::new(Rc::clone(&mapping), usize::try_from(GROUP_BYTES_MAX).expect("small"));
             self.staged.push(Some(mapping));
-            let slab = Slab::new(SLAB_BYTES);
-            let mut core = Shard::new(opened.start, epoch, staging, slab, tuning(), self.rules.clone());
+            let slab = Slab::new(self.profile.slab_bytes);
+            let mut core = Shard::new(opened.start, epoch, staging, slab, self.tuning(), self.rules.clone());
             for part in &opened.partitions {
                 core.open_partition(part, config(part.id()));
             }
@@ -226,6 +227,19 @@ impl World {
                 core.set_aside(part);
             }
             self.shards.push(Running { core, manifest: opened.manifest, in_flight: Vec::new() });
+        }
+    }
+
+    fn tuning(&self) -> Tuning {
+        Tuning {
+            large_batch_bytes: 9_000,
+            large_segments_per_commit: 2,
+            lazy_write_bytes: 12 << 10,
+            lazy_run_bytes: self.profile.lazy_run_bytes,
+            lazy_reserve_bytes: 0,
+            digested_bytes_per_checkpoint: 200 << 10,
+            read_bytes: 8 << 10,
+            journal_bytes_max: 256 << 10,
         }
     }
 
@@ -246,16 +260,5 @@ pub(super) fn config(id: PartitionId) -> Config {
         batch_bytes_max: 64 << 10,
         timestamp_type: if stamps { TimestampType::LogAppendTime } else { TimestampType::CreateTime },
         producer_expiration_ms: 86_400_000,
-    }
-}
-
-fn tuning() -> Tuning {
-    Tuning {
-        large_batch_bytes: 9_000,
-        large_segments_per_commit: 2,
-        lazy_write_bytes: 12 << 10,
-        digested_bytes_per_checkpoint: 200 << 10,
-        read_bytes: 8 << 10,
-        journal_bytes_max: 256 << 10,
     }
 }
