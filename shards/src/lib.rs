@@ -7,7 +7,7 @@
 //! | [`limits`] | the bound of every queue, buffer, loop and in-flight count |
 //! | [`memory`] | shard-local memory that a disk or a socket may read: aligned slabs, staging chunks, lent slices |
 //! | [`core`] | the synchronous heart: events in, effects out |
-//! | [`format`] | every byte we write |
+//! | [`mod@format`] | every byte we write |
 //! | [`clock`] | the monotonic clock, read once per turn |
 //! | [`ring`] | a shard's own io_uring: sockets and hot storage |
 //! | [`net`] | listeners, connections, frames in, answers out; the trait that a broker implements |

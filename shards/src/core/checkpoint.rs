@@ -97,7 +97,7 @@ impl Shard {
         if is_full && larger > capacity && !self.growth_in_flight && !self.journal.has_grown_space() {
             self.growth_in_flight = true;
             let operation = self.operations.begin(Purpose::JournalGrowth(larger));
-            self.effects.push(Effect::GrowJournal { operation, bytes: larger });
+            self.effects.push(Effect::GrowJournal { operation, from: capacity, to: larger });
         }
     }
 

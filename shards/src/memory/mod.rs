@@ -2,7 +2,7 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`slice`] | [`Slice`]: a cheap, counted, read-only view that never moves and never changes |
+//! | [`mod@slice`] | [`Slice`]: a cheap, counted, read-only view that never moves and never changes |
 //! | [`aligned`] | [`AlignedBuffer`]: 4 KiB-aligned memory for direct I/O, with a ceiling per shard |
 //! | [`staging`] | [`Staging`]: the chunks in which journal groups are built, outliving a killed process |
 //!

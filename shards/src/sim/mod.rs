@@ -24,7 +24,7 @@ pub mod world;
 use crate::core::Rules;
 pub use oracle::{Compared, Violation};
 pub use report::Hits;
-pub use world::World;
+pub use world::{Answers, World, open_changed};
 
 /// What a run of one seed gave.
 #[derive(Clone, Debug)]

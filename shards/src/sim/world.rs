@@ -6,11 +6,14 @@
 mod checks;
 mod clients;
 mod damage;
+mod hostile;
 mod process;
 mod restart;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
+
+pub use hostile::{Answers, open_changed};
 
 use super::directory::{Directory, journal_path, manifest_path, partition_path, segment_path};
 use super::disk::SimDisk;

@@ -3,7 +3,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`disk`] | [`Disk`]: what recovery asks of a directory, real or simulated |
-//! | [`open`] | all old shards under one root, whatever the new shard count |
+//! | [`mod@open`] | all old shards under one root, whatever the new shard count |
 //! | `scan` | which journal groups of one shard count, and what is missing or damaged |
 //! | `replay` | one shard's logs, rebuilt and written to their segments |
 //!

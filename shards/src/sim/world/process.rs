@@ -200,9 +200,11 @@ impl World {
                 }
                 (operation, None)
             }
-            Effect::GrowJournal { operation, bytes } => {
-                if !fails {
-                    self.disk.grow(&path, bytes);
+            Effect::GrowJournal { operation, from, to } => {
+                if fails {
+                    self.disk.extend_in_part(&path, to);
+                } else {
+                    self.disk.extend(&path, from, to);
                     self.hits.count("journal grown");
                 }
                 (operation, None)
