@@ -3,6 +3,9 @@
 /// The unit of direct I/O and of trust: a disk keeps or loses 4 KiB blocks, and only whole ones are vouched for. Bytes.
 pub const BLOCK_BYTES: usize = 4096;
 
+/// Aligned memory of this size and more is mapped rather than allocated. Bytes.
+pub const MAPPED_BYTES: usize = 128 << 10;
+
 /// Size classes of a slab: one block up to 128 MiB, which holds the largest request frame Kafka allows by default.
 pub const SLAB_CLASSES: usize = 16;
 
@@ -47,6 +50,9 @@ pub const READ_BYTES_MAX: usize = 64 << 20;
 /// Operations that one shard's ring may have with the kernel at once.
 /// A connection has a receive, a send, and cancellations of these and of the receive before; the others one of each.
 pub const RING_OPERATIONS_MAX: usize = 6 * CONNECTIONS_MAX + 2 * STORAGE_OPERATIONS_MAX + 2 * LISTENERS_MAX;
+
+/// How often a cancellation looks for an operation that the kernel does not find and that has not completed either.
+pub const CANCEL_ATTEMPTS_MAX: u32 = 16;
 
 /// Entries of a ring's submission queue. What does not fit waits in memory, bounded by [`RING_OPERATIONS_MAX`].
 pub const RING_SUBMISSIONS: u32 = 1024;
