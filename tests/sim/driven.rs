@@ -12,7 +12,8 @@ use driver::{Driver, Size, id, tuning};
 #[test]
 fn a_slab_full_of_large_writes_empties_again() {
     let tuning = Tuning { large_segments_per_commit: 4, ..tuning() };
-    let mut shard = Driver::new(Size { group: 64 << 10, journal: 8 << 20, chunks: 64, slab: 1 << 20 }, tuning);
+    let mut shard =
+        Driver::new(Size { group: 64 << 10, journal: 8 << 20, chunks: 64, slab: 1 << 20 }, tuning);
     (1..=60).for_each(|n| shard.create(n));
     for n in 1..=40 {
         if shard.append(n, 30_000, Acks::All).is_err() {

@@ -40,7 +40,12 @@ pub fn id(n: u8) -> PartitionId {
 
 /// Small batches up to 9000 bytes, written by the dozen KiB.
 pub fn tuning() -> Tuning {
-    Tuning { large_batch_bytes: 9_000, lazy_write_bytes: 12 << 10, lazy_reserve_bytes: 0, ..Tuning::default() }
+    Tuning {
+        large_batch_bytes: 9_000,
+        lazy_write_bytes: 12 << 10,
+        lazy_reserve_bytes: 0,
+        ..Tuning::default()
+    }
 }
 
 /// A topic's settings: nothing rolls by time, producers expire after a second.
