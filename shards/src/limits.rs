@@ -48,6 +48,9 @@ pub const JOURNAL_BYTES_MAX: u64 = 1 << 30;
 /// A quiet journal's last group is vouched for by an empty one after so long. Milliseconds.
 pub const VOUCH_AFTER_MS: i64 = 10;
 
+/// A fetch's first read is no larger, whatever its client would take; it goes on for a batch that is. Bytes.
+pub const FETCH_READ_BYTES_MAX: usize = 1 << 20;
+
 /// The largest single disk read: a batch of the largest size that a topic may allow, and its surroundings. Bytes.
 pub const READ_BYTES_MAX: usize = 64 << 20;
 

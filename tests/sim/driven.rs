@@ -2,10 +2,11 @@
 
 mod driver;
 
-use corelane_shards::core::effect::{Effect, Tag};
-use corelane_shards::core::{Acks, Tuning};
-use corelane_shards::types::Offset;
-use driver::{Driver, Size, id, tuning};
+use corelane_shards::core::effect::{Effect, StopReason, Tag};
+use corelane_shards::core::{Acks, AppendError, FetchError, Tuning};
+use corelane_shards::format::manifest;
+use corelane_shards::types::{Offset, ProducerId};
+use driver::{Driver, Size, config, id, tuning};
 
 /// The slab was full of large batches on their way to the disk; the attempt to make room forgot every one of them, and runs
 /// of small batches waited for memory that could never come back: every later append was refused as busy.
@@ -32,11 +33,17 @@ fn a_slab_full_of_large_writes_empties_again() {
             shard.core.request_checkpoint();
         }
     }
-    shard.core.request_checkpoint();
     shard.rest(300);
+    shard.core.request_checkpoint();
+    shard.rest(20);
     assert!(large > 400 && small > 400, "{large} large and {small} small appends of 500 each");
     assert!(shard.core.counts().runs_from_reserve > 0, "a run had to take reserved memory");
-    assert!(shard.core.is_settled());
+    assert!(
+        shard.core.is_settled(),
+        "{} live bytes, {} operations",
+        shard.core.journal().bytes_live(),
+        shard.core.operations_in_flight()
+    );
 }
 
 /// A consumer that took what it fetched and did not read it held the staging chunks that this lay in, and appends stopped.
@@ -76,4 +83,215 @@ fn staging_memory_is_freed_for_the_logs_that_lie_in_it() {
     shard.rest(20);
     assert!(shard.core.is_settled());
     assert_eq!(shard.core.journal().bytes_live(), 0);
+}
+
+/// The file of a quiet log could not be created. Its few batches pinned every chunk of staging memory.
+#[test]
+fn a_log_without_a_file_pins_no_staging_memory() {
+    let mut shard =
+        Driver::new(Size { group: 16 << 10, journal: 4 << 20, chunks: 4, slab: 8 << 20 }, tuning());
+    shard.create(1);
+    shard.create(2);
+    let creates = |e: &Effect| matches!(e, Effect::CreateSegment { file, .. } if file.partition == id(1));
+    for round in 0..60 {
+        if round % 4 == 0 {
+            let _refused_when_staging_is_full = shard.append(1, 100, Acks::All);
+        }
+        let _refused_when_staging_is_full = shard.append(2, 1900, Acks::All);
+        shard.turn();
+        shard.complete(|e| if creates(e) { None } else { Some(true) });
+    }
+    let mut accepted = 0;
+    for _ in 0..1000 {
+        accepted += usize::from(shard.append(2, 1900, Acks::All).is_ok());
+        shard.turn();
+        shard.complete(|e| Some(!creates(e)));
+    }
+    assert!(shard.core.partition(id(1)).expect("it is there").stopped_from.is_some());
+    assert!(accepted > 900, "{accepted} of 1000 appends of the healthy log");
+}
+
+/// A large write failed on a healthy disk. What lies before it in its log is written and leaves the journal.
+#[test]
+fn what_lies_before_a_failed_large_batch_leaves_the_journal() {
+    let tuning = Tuning { journal_bytes_max: 1 << 20, lazy_write_bytes: 1 << 40, ..tuning() };
+    let mut shard = Driver::new(Size { group: 64 << 10, journal: 1 << 20, chunks: 32, slab: 16 << 20 }, tuning);
+    shard.create(1);
+    shard.create(2);
+    for _ in 0..45 {
+        shard.append(1, 8_000, Acks::All).expect("there is room");
+        shard.turn();
+        shard.complete(|_| Some(true));
+    }
+    shard.append(1, 30_000, Acks::All).expect("there is room");
+    let is_large = |e: &Effect| {
+        matches!(e, Effect::WriteSegment { file, bytes, .. }
+            if file.partition == id(1) && (20_000..30_000).contains(&bytes.len()))
+    };
+    for _ in 0..600 {
+        let _refused_when_busy = shard.append(2, 8_000, Acks::All);
+        shard.turn();
+        shard.complete(|e| Some(!is_large(e)));
+    }
+    assert_eq!(shard.core.stopped(), None);
+    let log = shard.core.partition(id(1)).expect("it is there");
+    assert_eq!(log.stopped_from, Some(Offset(45)));
+    assert_eq!(log.flushed.boundary.end, Offset(45));
+}
+
+/// A journal that is more than half full of a frozen log's batches was checkpointed every turn, in vain; and one that such
+/// a log fills for good stops the shard, after it has tried to grow.
+#[test]
+fn a_checkpoint_that_freed_nothing_is_not_repeated() {
+    let tuning = Tuning { journal_bytes_max: 256 << 10, ..tuning() };
+    let mut shard = Driver::new(Size { group: 16 << 10, journal: 128 << 10, chunks: 16, slab: 8 << 20 }, tuning);
+    shard.create(1);
+    shard.create(2);
+    shard.append(1, 100, Acks::All).expect("there is room");
+    shard.rest(5);
+    shard.core.request_checkpoint();
+    let flushes = |e: &Effect| matches!(e, Effect::FlushSegment { file, .. } if file.partition == id(1));
+    for _ in 0..20 {
+        shard.turn();
+        shard.complete(|e| Some(!flushes(e)));
+    }
+    assert!(shard.core.partition(id(1)).expect("it is there").is_frozen);
+    while shard.core.journal().bytes_live() * 2 <= 128 << 10 {
+        shard.append(2, 1900, Acks::All).expect("there is room");
+        shard.rest(1);
+    }
+    shard.rest(50);
+    let before = shard.manifests.len();
+    shard.rest(1000);
+    assert_eq!(shard.manifests.len(), before, "nothing happens in idle turns");
+    let mut grown = 0;
+    for _ in 0..200 {
+        let _refused_when_full = shard.append(2, 1900, Acks::All);
+        shard.turn();
+        grown += shard.queue.iter().filter(|e| matches!(e, Effect::GrowJournal { .. })).count();
+        shard.complete(|_| Some(true));
+    }
+    assert_eq!((grown, shard.core.stopped()), (1, Some(StopReason::JournalFull)));
+}
+
+/// Growth that fails is not asked for again each turn.
+#[test]
+fn failed_growth_is_not_repeated() {
+    let mut shard =
+        Driver::new(Size { group: 16 << 10, journal: 64 << 10, chunks: 16, slab: 8 << 20 }, tuning());
+    shard.create(1);
+    let mut grown = 0;
+    for _ in 0..300 {
+        let _refused_when_full = shard.append(1, 1900, Acks::All);
+        shard.turn();
+        grown += shard.queue.iter().filter(|e| matches!(e, Effect::GrowJournal { .. })).count();
+        shard.complete(|e| match e {
+            Effect::GrowJournal { .. } => Some(false),
+            Effect::CommitManifest { .. } => None,
+            _ => Some(true),
+        });
+    }
+    assert_eq!((grown, shard.core.stopped()), (1, None));
+    shard.rest(300);
+    shard.append(1, 1900, Acks::All).expect("the checkpoint made room");
+}
+
+/// A large batch that is flushed later than its group is vouched for by a group that says so: else, after a loss of power,
+/// damage to an acknowledged batch looked like a write that never happened.
+#[test]
+fn a_large_batch_is_vouched_for_when_it_is_flushed() {
+    let mut shard =
+        Driver::new(Size { group: 64 << 10, journal: 1 << 20, chunks: 8, slab: 8 << 20 }, tuning());
+    shard.create(1);
+    shard.append(1, 30_000, Acks::All).expect("there is room");
+    let mut settled = Vec::new();
+    for turn in 0..300 {
+        shard.turn();
+        for effect in &shard.queue {
+            if let Effect::WriteJournal { bytes, .. } = effect {
+                let word: [u8; 8] = bytes[48..56].try_into().expect("a header is longer");
+                settled.push(u64::from_le_bytes(word));
+            }
+        }
+        shard.complete(|e| match e {
+            Effect::FlushSegment { .. } if turn < 50 => None,
+            _ => Some(true),
+        });
+    }
+    assert_eq!(shard.answers, [Ok(())]);
+    let first = settled.iter().position(|s| *s >= 1);
+    assert_eq!(first, Some(settled.len() - 1), "vouched for once, and then never again: {settled:?}");
+}
+
+/// A file that ends before what the log says of it answered reads of nothing for ever.
+#[test]
+fn a_file_cut_short_is_damaged() {
+    let mut shard =
+        Driver::new(Size { group: 16 << 10, journal: 1 << 20, chunks: 4, slab: 1 << 20 }, tuning());
+    let part = manifest::Partition {
+        topic: id(1).topic.0,
+        index: 0,
+        log_start: 0,
+        end: 10,
+        segments: vec![manifest::Segment { base: 0, length: 8192, max_timestamp: 0, created: 0 }],
+        tail_fragment: vec![],
+        epochs: vec![],
+        producers: vec![],
+    };
+    shard.core.open_partition(&part, config());
+    let answer = shard.core.fetch(id(1), Offset(0), 1000, Tag(1)).expect("the offset is there");
+    assert!(answer.is_none(), "it has to be read");
+    shard.take();
+    let mut reads = 0;
+    while shard.fetched.is_empty() && reads < 100 {
+        reads += shard.complete(|_| Some(true));
+    }
+    assert!(matches!(shard.fetched[..], [Err(FetchError::Damaged)]), "{:?}", shard.fetched);
+}
+
+/// Expired producers left memory, and came back with every manifest.
+#[test]
+fn expired_producers_leave_the_manifest() {
+    let mut shard =
+        Driver::new(Size { group: 64 << 10, journal: 1 << 20, chunks: 8, slab: 8 << 20 }, tuning());
+    shard.create(1);
+    for producer in 1..=100 {
+        shard.append_as(1, ProducerId(producer), 0, 10, Acks::All).expect("there is room");
+        shard.rest(1);
+    }
+    shard.core.request_checkpoint();
+    shard.rest(20);
+    assert_eq!(shard.manifests.last().expect("one was written").partitions[0].producers.len(), 100);
+    shard.now += 1_000_000;
+    assert_eq!(shard.core.expire_producers(shard.now), 100);
+    shard.append(1, 10, Acks::All).expect("there is room");
+    shard.core.request_checkpoint();
+    shard.rest(20);
+    assert_eq!(shard.manifests.last().expect("one was written").partitions[0].producers.len(), 0);
+}
+
+/// Room was announced every turn as long as an append was refused, so that its client tried in vain each time.
+#[test]
+fn room_is_told_when_something_was_freed() {
+    let mut shard =
+        Driver::new(Size { group: 16 << 10, journal: 64 << 10, chunks: 2, slab: 1 << 20 }, tuning());
+    shard.create(1);
+    while shard.append(1, 1900, Acks::All).is_ok() {
+        shard.turn();
+    }
+    shard.turn();
+    let before = shard.room;
+    (0..10).for_each(|_| shard.turn());
+    assert_eq!(shard.room, before, "nothing was freed");
+    assert_eq!(shard.append(1, 1900, Acks::All), Err(AppendError::Busy));
+    shard.rest(5);
+    assert!(shard.room > before, "groups became durable");
+    while shard.append(1, 1900, Acks::All).is_ok() {
+        shard.turn();
+    }
+    let before = shard.room;
+    shard.complete(|e| Some(!matches!(e, Effect::WriteJournal { .. })));
+    shard.turn();
+    assert!(shard.core.stopped().is_some());
+    assert_eq!(shard.room, before + 1, "whoever waits for room is told that there will be none");
 }

@@ -126,8 +126,7 @@ impl Shard {
                 return Ok(());
             }
         }
-        self.was_busy = true;
-        Err(AppendError::Busy)
+        Err(self.is_busy())
     }
 
     /// Whether the batch goes straight to its segment: it is large, and its commit does not flush too many segments yet.
@@ -176,8 +175,7 @@ impl Shard {
         self.reserve(entry_bytes)?;
         let lead = usize::try_from(placed.place.position % BLOCK_BYTES as u64).expect("less than a block");
         let Some(mut buffer) = self.take_memory(lead + length) else {
-            self.was_busy = true;
-            return Err(AppendError::Busy);
+            return Err(self.is_busy());
         };
         buffer[lead..lead + HEADER_BYTES].copy_from_slice(&placed.header);
         buffer[lead + HEADER_BYTES..lead + length].copy_from_slice(placed.view.body());

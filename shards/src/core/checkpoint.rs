@@ -54,7 +54,7 @@ impl Shard {
             && targets.iter().all(|(id, target)| {
                 self.partitions
                     .get(id)
-                    .is_none_or(|p| p.flushable_end() >= *target || p.stopped_from.is_some())
+                    .is_none_or(|p| p.flushable_end() >= (*target).min(p.given_up_from()) || !p.can_be_flushed())
             })
         {
             self.begin_flushing();
@@ -68,15 +68,18 @@ impl Shard {
 
     fn start_checkpoint_if_due(&mut self) {
         let capacity = self.journal.geometry().capacity;
-        let is_due = self.checkpoint_wanted
-            || self.journal.bytes_live() * 2 > capacity
+        let would_help = !self.checkpoint_was_fruitless || self.progress > self.checkpoint_progress;
+        let is_large = self.journal.bytes_live() * 2 > capacity
+            || self.journal.is_full()
             || self.digested_bytes > self.tuning.digested_bytes_per_checkpoint
             || self.journal.has_grown_space();
+        let is_due = self.checkpoint_wanted || (is_large && would_help);
         if !is_due || !matches!(self.checkpoint, Checkpoint::Idle) {
             self.grow_if_full();
             return;
         }
         self.checkpoint_wanted = false;
+        self.checkpoint_progress = self.progress;
         let mut targets = BTreeMap::new();
         for partition in self.partitions.values_mut().filter(|p| p.flushed.boundary.end < p.high_watermark) {
             partition.lazy_target = Some(partition.high_watermark);
@@ -87,18 +90,37 @@ impl Shard {
         self.write_segments();
     }
 
-    /// A journal that fills up while it is being freed is too small for its load.
+    /// A journal that fills up while it is being freed is too small for its load. One that can neither be freed nor grow is
+    /// full for good if a log pins it that no manifest will move.
     fn grow_if_full(&mut self) {
         let capacity = self.journal.geometry().capacity;
         let is_full = self.journal.has_entries()
             && !self.journal.can_close()
             && self.journal.bytes_live() * 2 > capacity;
         let larger = (capacity * 2).min(self.tuning.journal_bytes_max);
-        if is_full && larger > capacity && !self.growth_in_flight && !self.journal.has_grown_space() {
+        let may_grow = larger > capacity && !self.growth_failed && !self.journal.has_grown_space();
+        if is_full && may_grow && !self.growth_in_flight {
             self.growth_in_flight = true;
             let operation = self.operations.begin(Purpose::JournalGrowth(larger));
             self.effects.push(Effect::GrowJournal { operation, from: capacity, to: larger });
         }
+        let was_tried = matches!(self.checkpoint, Checkpoint::Idle) && self.checkpoint_was_fruitless;
+        if self.journal.is_full()
+            && was_tried
+            && !may_grow
+            && !self.growth_in_flight
+            && self.oldest_group_is_pinned()
+        {
+            self.stop(StopReason::JournalFull);
+        }
+    }
+
+    /// Whether the first group holds batches of a log that no manifest will move any more.
+    fn oldest_group_is_pinned(&self) -> bool {
+        self.journal.oldest_reach().any(|(id, end)| {
+            let log = self.partitions.get(&id).filter(|p| !p.can_be_flushed());
+            log.is_some_and(|p| end.min(p.given_up_from()) > p.flushed.boundary.end)
+        })
     }
 
     fn begin_flushing(&mut self) {
@@ -218,16 +240,13 @@ impl Shard {
                 partition.commit(flushed);
             }
         }
-        let oldest = self.journal.oldest();
+        let before = (self.journal.oldest(), self.journal.geometry().capacity);
         self.journal.trim(tail, capacity);
+        self.checkpoint_was_fruitless = before == (self.journal.oldest(), self.journal.geometry().capacity);
+        self.growth_failed &= self.checkpoint_was_fruitless;
         self.digested_bytes = 0;
         self.counts.checkpoints += 1;
-        self.was_busy = true;
-        let is_full = self.journal.has_entries() && !self.journal.can_close() && self.journal.is_written();
-        let is_stuck = oldest.is_some() && self.journal.oldest() == oldest;
-        if is_full && is_stuck && self.partitions.values().any(|p| p.stopped_from.is_some()) {
-            self.stop(StopReason::JournalFull);
-        }
+        self.made_room += 1;
     }
 
     // ---- staging memory

@@ -51,6 +51,7 @@ impl Shard {
         let operation = self.operations.begin(Purpose::JournalWrite);
         let effect = self.journal.close(operation);
         self.effects.push(effect);
+        self.made_room += 1;
         self.large_segments.clear();
     }
 
@@ -81,6 +82,8 @@ impl Shard {
         if durable == before {
             return;
         }
+        self.progress += 1;
+        self.made_room += 1;
         self.touched.extend(self.journal.take_newly_durable());
         for void in self.voids_staged.extract_if(.., |v| v.void_group <= durable) {
             self.journal.settle(void.batch_group);
@@ -162,6 +165,7 @@ impl Shard {
         if let Some(buffer) = self.take_memory(run.buffer_bytes) {
             return Some((run, buffer));
         }
+        let mut bytes_max = run.buffer_bytes as u64;
         loop {
             if let Some(buffer) = self.reserve.take(run.buffer_bytes) {
                 run.serves_readers = false;
@@ -171,26 +175,22 @@ impl Shard {
             if run.is_shortest() {
                 return None;
             }
-            let shorter = run.buffer_bytes as u64 / 2;
-            run = self.partitions.get(&id)?.extents.next_run(shorter)?;
+            bytes_max /= 2;
+            run = self.partitions.get(&id)?.extents.next_run(bytes_max)?;
         }
     }
 
     /// Copies what a log whose segment cannot be written has in the chunk to be freed: it stays readable until a restart
-    /// writes it again from the journal.
+    /// writes it again from the journal. Such a log takes no more appends, so that memory beyond the slab, if that is short,
+    /// is never more than what staging memory held of it.
     fn move_out_of_staging(&mut self, id: PartitionId) {
         let Some(chunk) = self.evicting else { return };
-        while let Some(bytes) = self.partitions.get(&id).and_then(|p| p.extents.first_in(chunk)) {
-            let Some(mut buffer) = self.take_memory(bytes.len()) else {
-                self.unsettled.insert(id);
-                return;
-            };
-            buffer[..bytes.len()].copy_from_slice(&bytes);
-            let copy = buffer.freeze().narrow(0..bytes.len());
-            let partition = self.partitions.get_mut(&id).expect("just found");
-            if let Some(base) = partition.extents.replace_first_in(chunk, copy.clone()) {
-                partition.moved(base, copy);
-            }
+        let Some(partition) = self.partitions.get(&id) else { return };
+        let staged = partition.extents.bytes_in(chunk);
+        let copy = self.copy_of(&staged);
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        for (base, bytes) in partition.extents.replace_in(chunk, &copy) {
+            partition.moved(base, bytes);
         }
     }
 
@@ -318,6 +318,7 @@ impl Shard {
     }
 
     fn segment_written(&mut self, operation: Operation, file: SegmentFile, large: Option<Offset>) {
+        self.made_room += 1;
         let Some(partition) = self.partitions.get_mut(&file.partition) else { return };
         partition.completed_write(operation);
         let large = large.filter(|base| partition.set_large(*base, Large::Written).is_some());
@@ -353,6 +354,7 @@ impl Shard {
         for group in groups {
             self.journal.settle(group);
         }
+        self.progress += 1;
         self.touched.insert(id);
     }
 
@@ -366,18 +368,26 @@ impl Shard {
             }
             Purpose::JournalWrite | Purpose::JournalFlush => self.stop(StopReason::Journal(error)),
             Purpose::Manifest => self.stop(StopReason::Checkpoint(error)),
-            Purpose::JournalGrowth(_) => self.growth_in_flight = false,
+            Purpose::JournalGrowth(_) => {
+                self.growth_in_flight = false;
+                self.growth_failed = true;
+            }
             Purpose::LargeWrite(file, base) => self.large_failed(file.partition, base),
             Purpose::LazyWrite(file) => {
                 if let Some(partition) = self.partitions.get_mut(&file.partition) {
                     partition.extents.fail();
                 }
+                self.unsettled.insert(file.partition);
                 self.stop_partition(file.partition, None);
             }
             Purpose::Creation(file) => {
                 if let Some(partition) = self.partitions.get_mut(&file.partition) {
                     partition.extents.fail();
+                    if let Some(segment) = partition.segment(file.base) {
+                        segment.file = File::Failed;
+                    }
                 }
+                self.unsettled.insert(file.partition);
                 self.freeze(file.partition);
             }
             Purpose::DirectoryFlush(file) | Purpose::SegmentFlush(file) => self.freeze(file.partition),
@@ -393,6 +403,7 @@ impl Shard {
         }
         self.stopped = Some(reason);
         for partition in self.partitions.values_mut() {
+            partition.abandon_unseen();
             for waiting in partition.take_waiting() {
                 self.effects.push(Effect::Appended { tag: waiting.tag, result: Err(AppendError::Stopped) });
             }
@@ -401,15 +412,18 @@ impl Shard {
             self.effects.push(Effect::RecordsDeleted { tag: waiting.tag, result: Err(AppendError::Stopped) });
         }
         self.effects.push(Effect::Stopped { reason });
+        self.tell_of_room();
     }
 
-    /// What the segments of a log hold cannot be trusted to be durable: no manifest will move it any more.
+    /// What the segments of a log hold cannot be trusted to be durable: no manifest will move it any more, and its large
+    /// batches that are not flushed will never be.
     fn freeze(&mut self, id: PartitionId) {
-        if let Some(partition) = self.partitions.get_mut(&id) {
-            partition.is_frozen = true;
-        }
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        partition.is_frozen = true;
+        let voided = partition.void_unflushed();
+        self.voids_wanted.extend(voided.iter().map(|(base, group)| (id, *base, *group)));
         self.leave_checkpoint(id);
-        self.stop_partition(id, None);
+        self.stop_partition(id, voided.first().map(|(base, _)| *base));
     }
 
     fn large_failed(&mut self, id: PartitionId, base: Offset) {
@@ -427,8 +441,8 @@ impl Shard {
         if !rejects {
             return;
         }
-        let from = from.unwrap_or(partition.end).min(partition.stopped_from.unwrap_or(Offset(i64::MAX)));
-        partition.stopped_from = Some(from);
+        partition.give_up(from.unwrap_or(partition.end));
+        self.progress += 1;
         for waiting in partition.take_waiting() {
             self.effects
                 .push(Effect::Appended { tag: waiting.tag, result: Err(AppendError::PartitionStopped) });

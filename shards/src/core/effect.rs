@@ -151,7 +151,7 @@ pub enum Effect {
         /// The offset before which records are deleted.
         result: Result<Offset, AppendError>,
     },
-    /// Appends that were [`AppendError::Busy`] may be tried again.
+    /// Appends that were [`AppendError::Busy`] may be tried again: something was freed since, or the shard stopped.
     Room,
     /// The shard takes no more appends; reads go on.
     Stopped {

@@ -121,6 +121,8 @@ pub struct Extents {
     /// The place behind the last completed run, and the bytes of the partial block before it.
     carried_end: Place,
     carried: Vec<u8>,
+    /// The same for the last batch that ends in each completed run, as far as something before it is not written.
+    batch_ends: VecDeque<(Place, Vec<u8>)>,
     boundary: Boundary,
 }
 
@@ -129,6 +131,7 @@ struct RunInFlight {
     operation: Operation,
     end: Place,
     fragment: Vec<u8>,
+    batch_end: Option<(Place, Vec<u8>)>,
 }
 
 impl Extents {
@@ -146,6 +149,7 @@ impl Extents {
             run: None,
             carried_end: boundary.place,
             carried: boundary.fragment.clone(),
+            batch_ends: VecDeque::new(),
             boundary,
         }
     }
@@ -237,26 +241,42 @@ impl Extents {
         self.failed
     }
 
-    /// The first bytes that lie in the staging chunk.
-    pub fn first_in(&self, chunk: ChunkIndex) -> Option<Slice> {
-        self.queue.iter().find_map(|e| match &e.content {
+    /// The bytes that lie in the staging chunk, in order.
+    pub fn bytes_in(&self, chunk: ChunkIndex) -> Vec<Slice> {
+        let in_chunk = self.queue.iter().filter_map(|e| match &e.content {
             Content::Bytes { bytes, chunk: Some(c), .. } if *c == chunk => Some(bytes.clone()),
             _ => None,
-        })
+        });
+        in_chunk.collect()
     }
 
-    /// Replaces the first bytes that lie in the staging chunk by their copy; gives back which whole batch they are.
-    pub fn replace_first_in(&mut self, chunk: ChunkIndex, copy: Slice) -> Option<Offset> {
+    /// Replaces the bytes that lie in the staging chunk by their copy, which has them one behind the other; gives back each
+    /// whole batch among them.
+    pub fn replace_in(&mut self, chunk: ChunkIndex, copy: &Slice) -> Vec<(Offset, Slice)> {
+        let mut batches = Vec::new();
+        let mut position = 0;
         for extent in &mut self.queue {
             if let Content::Bytes { bytes, chunk: at, whole_batch } = &mut extent.content
                 && *at == Some(chunk)
             {
-                assert_eq!(bytes.len(), copy.len(), "a copy is as long as its original");
-                (*bytes, *at) = (copy, None);
-                return *whole_batch;
+                let end = position + bytes.len();
+                (*bytes, *at) = (copy.narrow(position..end), None);
+                position = end;
+                batches.extend(whole_batch.map(|base| (base, bytes.clone())));
             }
         }
-        None
+        assert_eq!(position, copy.len(), "a copy is as long as its original");
+        batches
+    }
+
+    /// Lets go of the blocks of large batches from `from` on that are with the disk or have no file: nobody will see them.
+    pub fn give_up(&mut self, from: Offset, has_file: impl Fn(Offset) -> bool) {
+        for extent in &mut self.queue {
+            let is_lost = extent.state != State::Waiting || !has_file(extent.start.segment);
+            if matches!(extent.content, Content::Blocks { batch, .. } if batch >= from) && is_lost {
+                extent.release();
+            }
+        }
     }
 
     /// Copies a run into `buffer`; the frozen buffer is what is to be written. If it serves readers, the memory that the
@@ -277,6 +297,7 @@ impl Extents {
         }
         let mut at = lead;
         let mut batches = Vec::new();
+        let mut batch_end = None;
         for extent in self.queue.range_mut(run.first..run.first + run.count) {
             let Content::Bytes { bytes, whole_batch, .. } = &extent.content else {
                 unreachable!("a run holds bytes")
@@ -284,15 +305,19 @@ impl Extents {
             buffer[at..at + bytes.len()].copy_from_slice(bytes);
             batches.extend(whole_batch.map(|base_offset| Moved { base_offset, at, length: bytes.len() }));
             at += bytes.len();
+            batch_end = extent.batch_end.map(|_| at).or(batch_end);
             extent.state = State::InFlight(operation);
             self.bytes_waiting -= extent.length;
         }
         if zero_padding {
             buffer[at..].fill(0);
         }
-        let partial = at - at % BLOCK_BYTES;
-        let end = Place { segment: run.segment, position: run.position + at as u64 };
-        self.run = Some(RunInFlight { operation, end, fragment: buffer[partial..at].to_vec() });
+        let upto = |at: usize| {
+            let place = Place { segment: run.segment, position: run.position + at as u64 };
+            (place, buffer[at - at % BLOCK_BYTES..at].to_vec())
+        };
+        let (end, fragment) = upto(at);
+        self.run = Some(RunInFlight { operation, end, fragment, batch_end: batch_end.map(upto) });
         let gathered = buffer.freeze();
         if run.serves_readers {
             self.point_into(run, lead, &gathered);
@@ -323,6 +348,7 @@ impl Extents {
         if let Some(run) = self.run.take_if(|run| run.operation == operation) {
             self.carried_end = run.end;
             self.carried = run.fragment;
+            self.batch_ends.extend(run.batch_end);
         }
         while self.queue.front().is_some_and(|e| e.state == State::Done) {
             let extent = self.queue.pop_front().expect("just seen");
@@ -334,21 +360,19 @@ impl Extents {
 
     /// Remembers a boundary if the bytes of its partial block are at hand.
     fn reach(&mut self, end: Offset, place: Place) {
-        let fragment = if place.position.is_multiple_of(BLOCK) {
-            Vec::new()
-        } else if self.carried_end == place {
-            self.carried.clone()
-        } else {
-            return;
-        };
-        self.boundary = Boundary { end, place, fragment };
+        while self.batch_ends.pop_front_if(|(known, _)| *known < place).is_some() {}
+        if place.position.is_multiple_of(BLOCK) {
+            self.boundary = Boundary { end, place, fragment: Vec::new() };
+        } else if let Some((_, fragment)) = self.batch_ends.pop_front_if(|(known, _)| *known == place) {
+            self.boundary = Boundary { end, place, fragment };
+        }
     }
 }
 
 impl Run {
     /// Whether no shorter run can be made of it.
     pub fn is_shortest(&self) -> bool {
-        self.count == 1
+        self.count == 1 || self.buffer_bytes == BLOCK_BYTES
     }
 }
 

@@ -86,6 +86,9 @@ pub struct Journal {
     tail: Tail,
     previous: u32,
     durable: JournalSequence,
+    /// The last closed group with entries, and what the last closed group says is durable and settled.
+    last_with_entries: JournalSequence,
+    said: (JournalSequence, JournalSequence),
     unsettled: BTreeMap<JournalSequence, usize>,
     flush: Option<Vec<JournalSequence>>,
     /// Logs with entries in groups that became durable since somebody asked.
@@ -159,6 +162,8 @@ impl Journal {
             tail: start.tail,
             previous: start.tail.previous,
             durable: before,
+            last_with_entries: before,
+            said: (before, before),
             unsettled: BTreeMap::new(),
             flush: None,
             newly_durable: BTreeSet::new(),
@@ -208,6 +213,16 @@ impl Journal {
         self.open.as_ref().is_some_and(|open| open.entries > 0)
     }
 
+    /// Whether the open group cannot be written for want of space, though nothing before it is under way.
+    pub fn is_full(&self) -> bool {
+        self.open.is_some() && self.is_written() && !self.can_close()
+    }
+
+    /// How far the entries of the first group that no manifest has set free reach in each log.
+    pub fn oldest_reach(&self) -> impl Iterator<Item = (PartitionId, Offset)> {
+        self.groups.front().into_iter().flat_map(|g| g.reach.iter().map(|(id, end)| (*id, *end)))
+    }
+
     /// Whether nothing is open, being written or being flushed.
     pub fn is_idle(&self) -> bool {
         !self.has_entries() && self.is_written() && self.flush.is_none()
@@ -225,9 +240,12 @@ impl Journal {
         usize::try_from(behind).expect("groups lie in memory").min(self.groups.len())
     }
 
-    /// Whether the last group on disk says of all groups before it, and nobody of it, that they are durable.
+    /// Whether the last group with entries is live and durable, or settled too, and no later group says so.
     pub fn last_is_unvouched(&self) -> bool {
-        self.groups.back().is_some_and(|last| last.sequence == self.durable && !last.reach.is_empty())
+        let last = self.last_with_entries;
+        let is_live = self.groups.front().is_some_and(|first| first.sequence <= last);
+        let (durable, settled) = self.said;
+        is_live && self.durable >= last && (durable < last || settled < self.settled().min(last))
     }
 
     // ---- staging
@@ -290,10 +308,14 @@ impl Journal {
         Staged { group: self.next, chunk: chunk.index(), payload }
     }
 
+    /// How many chunks nobody writes or refers to.
+    pub fn chunks_free(&self) -> usize {
+        self.chunks.iter().filter(|(chunk, _)| self.staging.is_free(*chunk)).count()
+    }
+
     /// The chunk that has been in use longest and is not free yet, if fewer than a quarter of all are free.
     pub fn chunk_to_evict(&self) -> Option<ChunkIndex> {
-        let free = self.chunks.iter().filter(|(chunk, _)| self.staging.is_free(*chunk)).count();
-        if free * 4 > self.chunks.len() {
+        if self.chunks_free() * 4 > self.chunks.len() {
             return None;
         }
         let in_use = self.chunk.as_ref().map(Chunk::index);
@@ -410,6 +432,10 @@ impl Journal {
             previous: self.previous,
             reach: open.reach,
         });
+        self.said = (self.durable, settled);
+        if open.entries > 0 {
+            self.last_with_entries = self.next;
+        }
         self.bytes_live += bytes.len() as u64;
         self.end = Some(position + bytes.len() as u64);
         self.previous = sum;

@@ -270,6 +270,11 @@ impl Partition {
         if self.is_frozen { Offset(i64::MAX) } else { self.stopped_from.unwrap_or(Offset(i64::MAX)) }
     }
 
+    /// Whether what is not in a manifest yet still gets there: a failed large batch alone does not hinder what lies before.
+    pub fn can_be_flushed(&self) -> bool {
+        !self.is_frozen && !self.extents.has_failed()
+    }
+
     /// The newest batch boundary on disk.
     pub fn flushable_end(&self) -> Offset {
         self.extents.newest_boundary().end
@@ -409,6 +414,45 @@ impl Partition {
             batches.push(batch.clone());
         }
         Some(batches)
+    }
+
+    /// Batches from here on are never acknowledged nor shown: their memory is free.
+    pub fn give_up(&mut self, from: Offset) {
+        self.stopped_from = Some(from.min(self.stopped_from.unwrap_or(from)));
+        while self.cache.pop_back_if(|c| c.base >= from).is_some() {}
+        let files = &self.segments;
+        let has_file = |base| {
+            let at = files.binary_search_by_key(&base, |s: &Segment| s.base);
+            at.is_ok_and(|at| files[at].file != super::segment::File::Failed)
+        };
+        self.extents.give_up(from, has_file);
+    }
+
+    /// Nothing of the log is written any more: what consumers do not see yet they never will, and its memory serves reads.
+    pub fn abandon_unseen(&mut self) {
+        let from = self.high_watermark;
+        self.give_up(from);
+        self.extents.give_up(from, |_| false);
+    }
+
+    /// Lets producers go that have appended nothing for the log's expiration time; the next manifest lacks them too.
+    pub fn expire_producers(&mut self, now: Millis) -> usize {
+        let expired = self.producers.expire(now.saturating_sub(self.config.producer_expiration_ms));
+        self.flushed.producers.keep_known(&self.producers);
+        expired
+    }
+
+    /// Gives up the large batches that are not flushed; gives back their bases and groups.
+    pub fn void_unflushed(&mut self) -> Vec<(Offset, JournalSequence)> {
+        let mut voided = Vec::new();
+        for batch in &mut self.tail {
+            if matches!(batch.large, Some(Large::Writing | Large::Written)) {
+                batch.large = Some(Large::Void);
+                self.unwritten.insert(batch.base);
+                voided.push((batch.base, batch.group));
+            }
+        }
+        voided
     }
 
     /// A whole batch moved from staging memory into `bytes`.

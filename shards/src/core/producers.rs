@@ -106,6 +106,11 @@ impl Producers {
         known - self.by_id.len()
     }
 
+    /// Forgets who is not in `live` any more.
+    pub fn keep_known(&mut self, live: &Producers) {
+        self.by_id.retain(|id, _| live.by_id.contains_key(id));
+    }
+
     /// How many producers are known.
     pub fn len(&self) -> usize {
         self.by_id.len()

@@ -65,7 +65,7 @@ impl Shard {
         }
         let (place, expected) = partition.place_before(offset).ok_or(FetchError::Damaged)?;
         let read = Read { tag, partition: id, offset, bytes_max, place, expected, short_reads: 0 };
-        let bytes = self.tuning.read_bytes.max(bytes_max.min(crate::limits::READ_BYTES_MAX));
+        let bytes = self.tuning.read_bytes.max(bytes_max.min(crate::limits::FETCH_READ_BYTES_MAX));
         self.read(read, bytes)?;
         Ok(None)
     }

@@ -63,6 +63,8 @@ pub enum File {
     Creating,
     /// It can be written.
     Ready,
+    /// It could not be created.
+    Failed,
 }
 
 impl Segment {

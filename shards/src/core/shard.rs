@@ -103,7 +103,15 @@ pub struct Shard {
     pub(super) operations: Operations,
     pub(super) checkpoint: Checkpoint,
     pub(super) checkpoint_wanted: bool,
+    /// Rises whenever something happened that may let a checkpoint free more of the journal than the one before it.
+    pub(super) progress: u64,
+    /// How far that was when the checkpoint under way, or the last one, began.
+    pub(super) checkpoint_progress: u64,
+    /// Whether the last checkpoint set nothing free and adopted no space.
+    pub(super) checkpoint_was_fruitless: bool,
     pub(super) growth_in_flight: bool,
+    /// Whether growth failed since a checkpoint set something free.
+    pub(super) growth_failed: bool,
     pub(super) digested_bytes: u64,
     /// Logs with something to be written, flushed or created.
     pub(super) unsettled: BTreeSet<PartitionId>,
@@ -119,10 +127,21 @@ pub struct Shard {
     set_aside: Vec<manifest::Partition>,
     pub(super) log_starts: Vec<LogStartWaiting>,
     pub(super) reads: BTreeMap<Operation, Read>,
-    pub(super) was_busy: bool,
+    /// How scarce memory was when an append found none; nobody has been told of room since.
+    pub(super) busy: Option<Scarcity>,
+    /// Rises with everything that may make room: groups closed and durable, writes ended, manifests committed.
+    pub(super) made_room: u64,
     pub(super) stopped: Option<StopReason>,
     pub(super) quiet_since: Millis,
     pub(super) counts: Counts,
+}
+
+/// How much there was of what an append needs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scarcity {
+    made_room: u64,
+    slab_bytes: usize,
+    chunks_free: usize,
 }
 
 /// A failed large batch whose void entry is in a group that is not durable yet.
@@ -165,7 +184,11 @@ impl Shard {
             operations: Operations::default(),
             checkpoint: Checkpoint::Idle,
             checkpoint_wanted: false,
+            progress: 0,
+            checkpoint_progress: 0,
+            checkpoint_was_fruitless: false,
             growth_in_flight: false,
+            growth_failed: false,
             digested_bytes: 0,
             unsettled: BTreeSet::new(),
             touched: BTreeSet::new(),
@@ -177,7 +200,8 @@ impl Shard {
             set_aside: Vec::new(),
             log_starts: Vec::new(),
             reads: BTreeMap::new(),
-            was_busy: false,
+            busy: None,
+            made_room: 0,
             stopped: None,
             quiet_since: 0,
             counts: Counts::default(),
@@ -226,6 +250,7 @@ impl Shard {
         self.touched.remove(&id);
         self.cache_order.retain(|(p, _)| *p != id);
         self.forget_in_checkpoint(id);
+        self.progress += 1;
         self.effects.push(Effect::RemovePartition { partition: id });
     }
 
@@ -276,9 +301,7 @@ impl Shard {
 
     /// Lets idempotent producers go that have appended nothing for their log's expiration time.
     pub fn expire_producers(&mut self, now: Millis) -> usize {
-        let expire =
-            |p: &mut Partition| p.producers.expire(now.saturating_sub(p.config.producer_expiration_ms));
-        self.partitions.values_mut().map(expire).sum()
+        self.partitions.values_mut().map(|p| p.expire_producers(now)).sum()
     }
 
     /// After a handful of calls and completions: closes the group, asks for writes and flushes, goes on with whatever is
@@ -291,7 +314,24 @@ impl Shard {
         self.evict();
         self.advance_checkpoint();
         self.write_segments();
-        if std::mem::take(&mut self.was_busy) && self.stopped.is_none() {
+        if let Some(before) = self.busy
+            && (self.made_room > before.made_room
+                || self.slab.bytes_lent() < before.slab_bytes
+                || self.journal.chunks_free() > before.chunks_free)
+        {
+            self.tell_of_room();
+        }
+    }
+
+    /// An append finds no room, and will be told when there may be some.
+    pub(super) fn is_busy(&mut self) -> AppendError {
+        let (slab_bytes, chunks_free) = (self.slab.bytes_lent(), self.journal.chunks_free());
+        self.busy.get_or_insert(Scarcity { made_room: self.made_room, slab_bytes, chunks_free });
+        AppendError::Busy
+    }
+
+    pub(super) fn tell_of_room(&mut self) {
+        if self.busy.take().is_some() {
             self.effects.push(Effect::Room);
         }
     }
