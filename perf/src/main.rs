@@ -4,6 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use corelane_perf::ack::{self, AckArguments};
 use corelane_perf::floor::{self, FloorArguments};
 
 /// Measure hosts from outside any broker.
@@ -17,11 +18,16 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Floor(FloorArguments),
+    /// How long a producer waits for its acks: a closed loop against a broker
+    Ack(AckArguments),
 }
 
 fn main() -> ExitCode {
-    let Command::Floor(arguments) = Arguments::parse().command;
-    match print_floor(arguments) {
+    let printed = match Arguments::parse().command {
+        Command::Floor(arguments) => print_floor(arguments),
+        Command::Ack(arguments) => print_ack(arguments),
+    };
+    match printed {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("corelane-perf: {error}");
@@ -39,6 +45,11 @@ fn print_floor(arguments: FloorArguments) -> Result<(), Box<dyn std::error::Erro
     Ok(())
 }
 
+fn print_ack(arguments: AckArguments) -> Result<(), Box<dyn std::error::Error>> {
+    writeln!(std::io::stdout(), "{}", ack::run(arguments)?)?;
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -49,7 +60,10 @@ mod tests {
     fn the_command_line_is_consistent_and_read_as_meant() {
         Arguments::command().debug_assert();
         let line = ["corelane-perf", "floor", "--directory", "/data", "--json", "--seconds", "1.5"];
-        let Command::Floor(arguments) = Arguments::try_parse_from(line).expect("the line is legal").command;
+        let Command::Floor(arguments) = Arguments::try_parse_from(line).expect("the line is legal").command
+        else {
+            panic!("floor was asked for")
+        };
         assert_eq!(
             arguments,
             FloorArguments { directory: "/data".into(), json: true, seconds: 1.5, rounds: 3 }

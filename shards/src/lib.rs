@@ -15,6 +15,7 @@
 //! | [`background`] | blocking file jobs beside the shards' threads |
 //! | [`directory`] | the real data directory, and the disk that recovery reads |
 //! | [`driver`] | the one loop of a shard |
+//! | [`router`] | the only crossing between shards: the logs of all of them |
 //! | [`runtime`] | threads, pinning, start and stop |
 
 #![deny(unsafe_code)]
@@ -30,6 +31,7 @@ pub mod limits;
 pub mod memory;
 pub mod net;
 pub mod ring;
+pub mod router;
 pub mod runtime;
 #[cfg(feature = "sim")]
 pub mod sim;

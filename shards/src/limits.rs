@@ -3,6 +3,9 @@
 /// The unit of direct I/O and of trust: a disk keeps or loses 4 KiB blocks, and only whole ones are vouched for. Bytes.
 pub const BLOCK_BYTES: usize = 4096;
 
+/// Aligned memory of this size and more is mapped rather than allocated. Bytes.
+pub const MAPPED_BYTES: usize = 128 << 10;
+
 /// Size classes of a slab: one block up to 128 MiB, which holds the largest request frame Kafka allows by default.
 pub const SLAB_CLASSES: usize = 16;
 
@@ -58,6 +61,9 @@ pub const READ_BYTES_MAX: usize = 64 << 20;
 /// A connection has a receive, a send, and cancellations of these and of the receive before; the others one of each.
 pub const RING_OPERATIONS_MAX: usize = 6 * CONNECTIONS_MAX + 2 * STORAGE_OPERATIONS_MAX + 2 * LISTENERS_MAX;
 
+/// How often a cancellation looks for an operation that the kernel does not find and that has not completed either.
+pub const CANCEL_ATTEMPTS_MAX: u32 = 16;
+
 /// Entries of a ring's submission queue. What does not fit waits in memory, bounded by [`RING_OPERATIONS_MAX`].
 pub const RING_SUBMISSIONS: u32 = 1024;
 
@@ -78,6 +84,15 @@ pub const LISTEN_BACKLOG: i32 = 1024;
 
 /// Messages that wait in a shard's mailbox.
 pub const MAILBOX_MESSAGES_MAX: usize = 1024;
+
+/// Calls of one shard on one other that wait for their answers; each has a reply slot. Further calls wait in line.
+pub const HOPS_IN_FLIGHT_MAX: usize = 256;
+
+/// Room for notices of ended and cancelled waits in the queue from one shard to another. Further ones wait in line.
+pub const HOP_NOTICES_MAX: usize = 64;
+
+/// Messages in the queue from one shard to another: its calls, its answers to the other's calls, and notices.
+pub const ROUTER_QUEUE_MESSAGES: usize = 2 * HOPS_IN_FLIGHT_MAX + HOP_NOTICES_MAX;
 
 /// Shards of a process.
 pub const SHARDS_MAX: usize = 1024;

@@ -1,6 +1,5 @@
 //! The APIs' view of the logs, wherever they are: at home a direct call, on another shard a hop.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,10 +8,11 @@ use std::time::Duration;
 
 use corelane_shards::clock::{self, Moment};
 use corelane_shards::core::effect::Millis;
-use corelane_shards::engine::{Log, Watch};
+use corelane_shards::engine::Log;
 use corelane_shards::memory::Slice;
 use corelane_shards::net::ListenerIndex;
-use corelane_shards::types::{LeaderEpoch, Offset, PartitionId, ProducerId, Timestamp, TopicId};
+use corelane_shards::router::Logs;
+use corelane_shards::types::{LeaderEpoch, Offset, PartitionId, ProducerId, ShardIndex, Timestamp, TopicId};
 
 use super::control::Control;
 use super::placement::owner;
@@ -40,7 +40,7 @@ pub(super) struct Shared {
 
 /// The engine of the APIs on one shard.
 pub(super) struct BrokerEngine {
-    log: Log,
+    logs: Logs,
     shared: Shared,
     /// Without staging memory that outlives the process, acks=1 has to wait for the flush.
     is_staged: bool,
@@ -54,9 +54,9 @@ const PRODUCER_EPOCH_SHIFT: u32 = 32;
 
 impl BrokerEngine {
     /// The engine over a shard's logs.
-    pub(super) fn new(log: Log, shared: Shared, is_staged: bool) -> BrokerEngine {
+    pub(super) fn new(logs: Logs, shared: Shared, is_staged: bool) -> BrokerEngine {
         BrokerEngine {
-            log,
+            logs,
             shared,
             is_staged,
             producer_ids: std::cell::Cell::new(0),
@@ -66,12 +66,12 @@ impl BrokerEngine {
 
     /// The time of the shard's turn.
     pub(super) fn moment(&self) -> Moment {
-        self.log.shard().now()
+        self.logs.home().shard().now()
     }
 
     /// Runs a request that has to wait.
     pub(super) fn spawn(&self, future: Pin<Box<dyn Future<Output = ()>>>) {
-        self.log.shard().spawn_local(future);
+        self.logs.home().shard().spawn_local(future);
     }
 
     /// Where closed connections are told of.
@@ -95,8 +95,8 @@ impl BrokerEngine {
         }
     }
 
-    fn is_home(&self, partition: PartitionId) -> bool {
-        owner(partition, self.log.shard().count()) == self.log.shard().index()
+    fn owner(&self, partition: PartitionId) -> ShardIndex {
+        owner(partition, self.logs.home().shard().count())
     }
 }
 
@@ -122,7 +122,7 @@ impl Engine for BrokerEngine {
         acks: Acks,
     ) -> impl Future<Output = Result<Appended, AppendError>> + use<'a> {
         let acks = if self.is_staged { acks } else { Acks::All };
-        self.log.append(partition, batch.bytes, acks)
+        self.logs.append(self.owner(partition), partition, batch.bytes, acks)
     }
 
     fn start_fetch<'a>(
@@ -131,7 +131,7 @@ impl Engine for BrokerEngine {
         offset: Offset,
         bytes_max: usize,
     ) -> impl Future<Output = Result<Fetched<Slice>, FetchError>> + use<'a> {
-        let reply = self.log.fetch(partition, offset, bytes_max);
+        let reply = self.logs.fetch(self.owner(partition), partition, offset, bytes_max);
         async move {
             let fetched = reply.await?;
             let corelane_shards::core::Fetched { batches, high_watermark, log_start } = fetched;
@@ -140,23 +140,19 @@ impl Engine for BrokerEngine {
     }
 
     async fn wait_for_data(&self, positions: &[Position], deadline: Millis) -> Vec<usize> {
-        let mut watches: BTreeMap<usize, Watch> = BTreeMap::new();
-        let mut visible = Vec::new();
-        for (at, position) in positions.iter().enumerate() {
-            match self.log.watch(position.partition, position.offset) {
-                Some(watch) => drop(watches.insert(at, watch)),
-                None => visible.push(at),
-            }
-        }
-        if !visible.is_empty() {
-            return visible;
-        }
+        let watch = |position: &Position| {
+            self.logs.watch(self.owner(position.partition), position.partition, position.offset)
+        };
+        let mut watches: Vec<_> = positions.iter().map(watch).collect();
         let wait = Duration::from_millis(u64::try_from(deadline - self.now()).unwrap_or(0));
-        let mut alarm = self.log.alarm(self.moment().after(wait));
+        let mut alarm = self.logs.home().alarm(self.moment().after(wait));
         std::future::poll_fn(|context| {
-            let mut is_due = |watch: &mut Watch| Pin::new(&mut watch.reply).poll(context).is_ready();
-            let due: Vec<usize> =
-                watches.iter_mut().filter_map(|(at, watch)| is_due(watch).then_some(*at)).collect();
+            let mut due = Vec::new();
+            for (at, watch) in watches.iter_mut().enumerate() {
+                if Pin::new(watch).poll(context).is_ready() {
+                    due.push(at);
+                }
+            }
             let late = Pin::new(&mut alarm).poll(context).is_ready();
             if due.is_empty() && !late { Poll::Pending } else { Poll::Ready(due) }
         })
@@ -164,7 +160,9 @@ impl Engine for BrokerEngine {
     }
 
     async fn offsets(&self, partition: PartitionId) -> Result<Offsets, FetchError> {
-        let offsets = self.log.offsets(partition).ok_or(FetchError::UnknownPartition)?;
+        let look = move |log: &Log| log.offsets(partition);
+        let offsets = self.logs.ask(self.owner(partition), look).await.ok().flatten();
+        let offsets = offsets.ok_or(FetchError::UnknownPartition)?;
         let corelane_shards::engine::Offsets { log_start, high_watermark, end, first_epoch } = offsets;
         Ok(Offsets { log_start, high_watermark, end, first_epoch })
     }
@@ -189,10 +187,9 @@ impl Engine for BrokerEngine {
         partition: PartitionId,
         epoch: LeaderEpoch,
     ) -> Result<EpochEnd, FetchError> {
-        let (epochs, end) = self
-            .log
-            .with_partition(partition, |p| (p.epochs.clone(), p.high_watermark))
-            .ok_or(FetchError::UnknownPartition)?;
+        let look = move |log: &Log| log.with_partition(partition, |p| (p.epochs.clone(), p.high_watermark));
+        let found = self.logs.ask(self.owner(partition), look).await.ok().flatten();
+        let (epochs, end) = found.ok_or(FetchError::UnknownPartition)?;
         Ok(end_of_epoch(&epochs, end, epoch))
     }
 
@@ -216,7 +213,7 @@ impl Engine for BrokerEngine {
         }
         self.producer_ids.set(count + 1);
         let epoch = i64::from(self.shared.epoch.get()) << PRODUCER_EPOCH_SHIFT;
-        let shard = i64::from(self.log.shard().index().get()) << PRODUCER_SHARD_SHIFT;
+        let shard = i64::from(self.logs.home().shard().index().get()) << PRODUCER_SHARD_SHIFT;
         Ok(ProducerId(epoch | shard | count))
     }
 }

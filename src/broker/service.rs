@@ -7,7 +7,7 @@
 use std::cell::Cell;
 use std::future::Future;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use corelane_shards::clock::Moment;
@@ -52,7 +52,7 @@ impl net::Service for BrokerService {
             drop(frame);
             give(&engine, &peer, slot, outcome);
         });
-        if let Poll::Pending = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        if future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
             self.engine.spawn(future);
         }
     }

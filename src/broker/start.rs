@@ -5,11 +5,12 @@
 //! are recovered before any shard runs; only then is anybody let in.
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use corelane_shards::core::journal::{FlushMethod, Geometry};
 use corelane_shards::core::recovery::{self, Opened, Opening, Report};
@@ -18,6 +19,7 @@ use corelane_shards::directory::{DEAD_WAIT, DataDirectory, RealDisk, StagingFile
 use corelane_shards::driver::Spin;
 use corelane_shards::engine::{Log, Storage, StorageSettings};
 use corelane_shards::memory::{Mapping, Slab, Staging};
+use corelane_shards::router::Logs;
 use corelane_shards::runtime::{self, BoxError, Shard};
 use corelane_shards::types::{LeaderEpoch, PartitionId, ShardIndex};
 use corelane_shards::{clock, net};
@@ -45,6 +47,10 @@ const GROUP_BYTES_MAX: u64 = 2 << 20;
 
 /// How long connections may take to end when the broker stops.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
+
+/// How long an address that is taken is waited for, and how often it is tried.
+const PORT_WAIT: Duration = Duration::from_secs(2);
+const PORT_POLL: Duration = Duration::from_millis(20);
 
 /// Where staging memory lies: a tmpfs that every Linux host has.
 const STAGING_PATH: &str = "/dev/shm";
@@ -153,15 +159,25 @@ fn check_ports(settings: &Settings) -> Result<(), Error> {
     Ok(())
 }
 
+/// Binds an address. One that is taken is tried again for a moment: the ring of a process that was just killed holds its
+/// sockets until its last operation has ended.
 fn listen(address: &Address) -> Result<TcpListener, Error> {
     let failed = |source| Error::Listen { address: format!("{}:{}", address.host, address.port), source };
-    TcpListener::bind((address.host.as_str(), address.port)).map_err(failed)
+    let start = Instant::now();
+    loop {
+        match TcpListener::bind((address.host.as_str(), address.port)) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && start.elapsed() < PORT_WAIT => {
+                std::thread::sleep(PORT_POLL);
+            }
+            result => return result.map_err(failed),
+        }
+    }
 }
 
 fn resolve(address: &Address) -> Result<SocketAddr, Error> {
     let failed = |source| Error::Listen { address: format!("{}:{}", address.host, address.port), source };
     let mut found = (address.host.as_str(), address.port).to_socket_addrs().map_err(failed)?;
-    found.next().ok_or_else(|| failed(std::io::ErrorKind::NotFound.into()))
+    found.next().ok_or_else(|| failed(ErrorKind::NotFound.into()))
 }
 
 fn flush_method(settings: &Settings) -> Result<FlushMethod, Error> {
@@ -414,7 +430,7 @@ impl Birth {
         let storage = StorageSettings { layout: self.layout.clone(), manifest: opened.manifest, journal };
         let (log, storage) = Storage::new(shard, core, storage)?;
         self.follow(shard, &log, followed);
-        let engine = BrokerEngine::new(log, self.shared.clone(), is_staged);
+        let engine = BrokerEngine::new(Logs::new(log), self.shared.clone(), is_staged);
         Ok((Rc::new(BrokerService::new(Rc::new(engine))), storage))
     }
 

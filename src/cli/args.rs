@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use corelane_perf::ack::AckArguments;
 use corelane_perf::floor::FloorArguments;
 
 use crate::cli::flags::Flags;
@@ -39,6 +40,8 @@ pub(crate) enum ConfigCommand {
 pub(crate) enum PerfCommand {
     /// The host's floors: what an echo and a durable ack cost with no broker around them
     Floor(FloorArguments),
+    /// How long a producer waits for its acks: a closed loop against a broker
+    Ack(AckArguments),
 }
 
 /// The command line's part of the settings.

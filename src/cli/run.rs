@@ -70,6 +70,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Serve(arguments) => serve(&arguments),
         Command::Config(ConfigCommand::Reference) => print(&config::reference_page()),
         Command::Perf(PerfCommand::Floor(arguments)) => perf::floor(arguments),
+        Command::Perf(PerfCommand::Ack(arguments)) => perf::ack(arguments),
     }
 }
 

@@ -2,5 +2,9 @@
 //!
 //! `powercut` is the instrument, `self_check` proves that it sees lost writes and loses no flushed one.
 
+mod broker;
+mod checker;
+mod kill;
+mod load;
 mod powercut;
 mod self_check;

@@ -62,6 +62,7 @@ const MUST_BE_MET: &[&str] = &[
     "died in a turn",
     "died in recovery",
     "died behind a manifest",
+    "died while the journal grew",
     "duplicate recognised",
     "acks=1 lost with the power",
     "operation failed",

@@ -11,8 +11,8 @@ use std::path::Path;
 use crate::source::Source;
 
 /// Folders that hold no source of ours: build output, a broker's data, other languages' packages, version
-/// control.
-const SKIPPED: [&str; 5] = ["target", "corelane-data", "node_modules", ".git", ".venv"];
+/// control, changed dependencies.
+const SKIPPED: [&str; 6] = ["target", "corelane-data", "node_modules", ".git", ".venv", "vendor"];
 
 /// Text files by path, with `/` between folders.
 #[derive(Default)]

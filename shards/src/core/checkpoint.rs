@@ -102,7 +102,7 @@ impl Shard {
         if is_full && may_grow && !self.growth_in_flight {
             self.growth_in_flight = true;
             let operation = self.operations.begin(Purpose::JournalGrowth(larger));
-            self.effects.push(Effect::GrowJournal { operation, bytes: larger });
+            self.effects.push(Effect::GrowJournal { operation, from: capacity, to: larger });
         }
         let was_tried = matches!(self.checkpoint, Checkpoint::Idle) && self.checkpoint_was_fruitless;
         if self.journal.is_full()

@@ -52,12 +52,14 @@ pub enum Effect {
         /// Its name.
         operation: Operation,
     },
-    /// Make the journal longer: write the new space and flush it.
+    /// Make the journal longer: write the space between the two sizes, whatever lies there, and flush it.
     GrowJournal {
         /// Its name.
         operation: Operation,
+        /// The size in bytes up to which the journal is in use.
+        from: u64,
         /// The new size in bytes.
-        bytes: u64,
+        to: u64,
     },
     /// Create a segment file, and its directories where they are missing.
     CreateSegment {

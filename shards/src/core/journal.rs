@@ -353,8 +353,11 @@ impl Journal {
         chunk.open_header(start..body);
         chunk.zero(body..body + 4);
         chunk.zero(start..start + 8);
+        chunk.fence();
         chunk.write(start + 8, &header[8..]);
+        chunk.fence();
         chunk.write(start, &header[..8]);
+        chunk.fence();
         self.chunks.back_mut().expect("the chunk in use").1 = self.next;
         let reach = Reach::new();
         self.open = Some(OpenGroup { start, end: body, entries: 0, reach, unpublished: Vec::new() });

@@ -564,8 +564,7 @@ fn a_grown_journal_keeps_its_groups_and_is_zeros_behind_them() {
     let mut site = Real::new();
     site.disk().create_journal(SHARD, JOURNAL_BYTES).unwrap();
     site.write_journal(SHARD, JOURNAL_BYTES - 4096, &[9; BLOCK_BYTES]);
-    site.disk().grow_journal(SHARD, 2 * JOURNAL_BYTES).unwrap();
-    site.disk().grow_journal(SHARD, JOURNAL_BYTES).expect("it never shrinks");
+    site.disk().extend_journal(SHARD, JOURNAL_BYTES, 2 * JOURNAL_BYTES).unwrap();
     assert_eq!(site.disk().journal_bytes(SHARD).unwrap(), Some(2 * JOURNAL_BYTES));
     let mut blocks = [1; 2 * BLOCK_BYTES];
     site.disk().read_journal(SHARD, JOURNAL_BYTES - 4096, &mut blocks).unwrap();

@@ -26,7 +26,7 @@ pub mod lock;
 pub mod opening;
 pub mod real_disk;
 #[cfg(test)]
-mod scratch;
+pub(crate) mod scratch;
 pub mod staging_file;
 
 pub use files::FileError;

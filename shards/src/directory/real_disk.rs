@@ -20,7 +20,6 @@ use super::layout::{Layout, SegmentPart, segment_base};
 use super::staging_file::{self, StagingFolder};
 use crate::core::effect::SegmentFile;
 use crate::core::recovery::{Disk, DiskError};
-use crate::limits::BLOCK_BYTES;
 use crate::types::{Generation, PartitionId, ShardIndex};
 
 /// The longest manifest or root that is read into memory. Bytes.
@@ -44,22 +43,6 @@ impl RealDisk {
     /// place.
     pub fn new(layout: Layout, staging: Option<StagingFolder>) -> RealDisk {
         RealDisk { layout, staging, direct: Direct::new(), last: None, durable: BTreeSet::new() }
-    }
-
-    /// Makes a shard's journal `bytes` long: the new space is written with zeros and flushed. Never shrinks it.
-    pub fn grow_journal(&mut self, shard: ShardIndex, bytes: u64) -> Result<(), DiskError> {
-        let path = self.layout.journal(shard);
-        let mut grow = || {
-            let file = Direct::open(&path, true, false)?;
-            let length = file.metadata()?.len();
-            if length >= bytes {
-                return Ok(());
-            }
-            reserve(&file, bytes)?;
-            self.direct.write_zeros(&file, length - length % BLOCK_BYTES as u64, bytes)?;
-            file.sync_all()
-        };
-        Ok(grow().map_err(naming("growing", &path))?)
     }
 
     /// Opens a segment's file for direct reads and writes, for a ring that holds the directory's fence.
@@ -213,6 +196,18 @@ impl Disk for RealDisk {
         };
         write().map_err(naming("writing", &new))?;
         Ok(files::rename(&new, &path)?)
+    }
+
+    fn extend_journal(&mut self, shard: ShardIndex, from: u64, to: u64) -> Result<(), DiskError> {
+        let path = self.layout.journal(shard);
+        let mut extend = || {
+            let file = Direct::open(&path, true, false)?;
+            reserve(&file, to)?;
+            // The file may be this long already, from a growth that was never finished: its space is written all the same.
+            self.direct.write_zeros(&file, from, to)?;
+            file.sync_all()
+        };
+        Ok(extend().map_err(naming("growing", &path))?)
     }
 
     fn read_journal(&mut self, shard: ShardIndex, position: u64, buffer: &mut [u8]) -> Result<(), DiskError> {

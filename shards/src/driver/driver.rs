@@ -17,6 +17,7 @@ use crate::clock::Moment;
 use crate::limits::COMPLETIONS_PER_TURN_MAX;
 use crate::net::{Counters, Mailbox, Network, Phase, Service};
 use crate::ring::{Completion, Doorbell, Notify, Ring};
+use crate::router;
 
 /// What a shard does when it has nothing to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +46,8 @@ pub enum Error {
 
 /// What a driver drives.
 pub struct Parts<S, E> {
+    /// Its way to the other shards; first, so that they learn first when this one is dropped.
+    pub router: router::Open,
     /// The shard's ring.
     pub ring: Ring,
     /// Its connections.
@@ -121,13 +124,15 @@ impl<S: Service, E: Engine> Driver<S, E> {
         let completed = self.take_completions(now);
         let Parts { ring, network, .. } = &mut self.parts;
         let messages = network.take_messages(ring, now);
+        let hops = self.parts.router.turn();
         self.follow_stop_order(now);
         self.with_engine(now, |engine, context| engine.turn(context));
-        let Parts { ring, network, counters, .. } = &mut self.parts;
+        let Parts { ring, network, router, counters, .. } = &mut self.parts;
         network.turn(ring, now);
+        router.flush();
         ring.submit()?;
         counters.ring_operations.set(ring.in_flight() as u64);
-        Ok(completed || messages || self.has_work())
+        Ok(completed || messages || hops || self.has_work())
     }
 
     fn take_completions(&mut self, now: Moment) -> bool {
@@ -151,12 +156,14 @@ impl<S: Service, E: Engine> Driver<S, E> {
         call(engine, &mut context);
     }
 
-    /// Goes the steps to the end: drain the network, close it, stop the engine.
+    /// Goes the steps to the end: drain the network, close it, and when that is so on all shards stop the engine.
+    ///
+    /// Until then the shard serves the others.
     fn follow_stop_order(&mut self, now: Moment) {
         if !self.parts.mailbox.is_stop_ordered() {
             return;
         }
-        let Parts { ring, network, mailbox, drain_max, .. } = &mut self.parts;
+        let Parts { ring, network, router, mailbox, drain_max, .. } = &mut self.parts;
         if network.phase() == Phase::Serving {
             self.close_at = Some(now.after(*drain_max));
             network.drain(ring, now);
@@ -166,7 +173,10 @@ impl<S: Service, E: Engine> Driver<S, E> {
             self.close_at = None;
             network.close(ring, now);
         }
-        if network.is_empty() && !self.engine_told {
+        if network.is_empty() {
+            router.drain();
+        }
+        if router.are_all_drained() && !self.engine_told {
             self.engine_told = true;
             self.with_engine(now, |engine, context| engine.stop(context));
         }
@@ -187,11 +197,13 @@ impl<S: Service, E: Engine> Driver<S, E> {
 
     /// Whether the next turn would find something.
     fn has_work(&mut self) -> bool {
-        let Parts { ring, network, mailbox, notify, .. } = &mut self.parts;
+        let Parts { ring, network, router, mailbox, notify, .. } = &mut self.parts;
         let stop = mailbox.is_stop_ordered() && network.phase() == Phase::Serving;
         let close = mailbox.is_stop_now_ordered() && network.phase() == Phase::Draining;
-        let told = mailbox.is_stop_ordered() && network.is_empty() && !self.engine_told;
-        !ring.is_quiet() || mailbox.is_pending() || notify.is_raised() || stop || close || told
+        let drained = mailbox.is_stop_ordered() && network.is_empty() && router.can_drain();
+        let told = router.are_all_drained() && !self.engine_told;
+        let news = !ring.is_quiet() || mailbox.is_pending() || notify.is_raised() || router.has_work();
+        news || stop || close || drained || told
     }
 
     fn next_deadline(&self) -> Option<Moment> {

@@ -5,16 +5,19 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
+
+use glommio::io::PollableFd;
+use glommio::{Latency, LocalExecutorBuilder, Placement, Shares};
 
 use super::*;
 use crate::clock::Moment;
 use crate::limits::BLOCK_BYTES;
 use crate::memory::Slab;
 use crate::net::{Request, Service};
-use crate::ring::StorageEvent;
+use crate::ring::{Doorbell, StorageEvent};
 use crate::runtime::{Settings, start};
 
 struct Deaf;
@@ -147,4 +150,38 @@ fn an_engine_writes_durably_and_reads_back_parked_and_spinning() {
         assert_eq!(snapshot.parks_total == 0, spin == Spin::Always);
         std::fs::remove_file(path).expect("ours");
     }
+}
+
+/// Answers each ring of the doorbell.
+async fn answer_rings(doorbell: Doorbell, answers: mpsc::Sender<u64>, rings: u64) {
+    let doorbell = PollableFd::new(doorbell).expect("an executor");
+    for ring in 0..rings {
+        doorbell.readable().await.expect("the doorbell can be waited for");
+        doorbell.get_ref().park();
+        answers.send(ring).expect("the test waits");
+    }
+}
+
+/// The executor once parked with woken tasks in its queues: its thread had lost the CPU between the arming of the
+/// preemption timer and the first question whether it had expired, so that no queue ran, which it took for "nothing to
+/// run". A slice of a nanosecond is always over by then.
+#[test]
+fn a_task_woken_as_its_time_slice_ends_runs() {
+    const RINGS: u64 = 1000;
+    let doorbell = Doorbell::new().expect("an eventfd");
+    doorbell.park();
+    let (answer, answers) = mpsc::channel();
+    let rung = doorbell.clone();
+    let live = move || async move {
+        let slice = Latency::Matters(Duration::from_nanos(1));
+        let queue = glommio::executor().create_task_queue(Shares::Static(1), slice, "brief");
+        let task = glommio::spawn_local_into(answer_rings(rung, answer, RINGS), queue);
+        task.expect("the queue was just made").await;
+    };
+    let executor = LocalExecutorBuilder::new(Placement::Fixed(0)).spawn(live).expect("starts");
+    for ring in 0..RINGS {
+        doorbell.ring();
+        assert_eq!(answers.recv_timeout(Duration::from_secs(10)), Ok(ring), "the wake-up is not lost");
+    }
+    executor.join().expect("ends well");
 }

@@ -306,8 +306,8 @@ type Job = Box<dyn FnOnce(&mut RealDisk) -> Result<(), DiskError> + Send>;
 
 fn beside(effect: Effect, shard: ShardIndex, manifest: String) -> (Operation, Job) {
     match effect {
-        Effect::GrowJournal { operation, bytes } => {
-            (operation, Box::new(move |disk| disk.grow_journal(shard, bytes)))
+        Effect::GrowJournal { operation, from, to } => {
+            (operation, Box::new(move |disk| disk.extend_journal(shard, from, to)))
         }
         Effect::CreateSegment { operation, file } => {
             (operation, Box::new(move |disk| disk.create_segment(file)))

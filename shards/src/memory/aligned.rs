@@ -7,8 +7,10 @@ use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::rc::Rc;
 
+use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+
 use super::Slice;
-use crate::limits::{BLOCK_BYTES, SLAB_CLASSES, SLAB_FREE_PER_CLASS};
+use crate::limits::{BLOCK_BYTES, MAPPED_BYTES, SLAB_CLASSES, SLAB_FREE_PER_CLASS};
 
 /// A shard's store of aligned buffers: power-of-two classes, recycled, with a ceiling on what is lent out and kept.
 #[derive(Clone)]
@@ -91,18 +93,35 @@ fn layout(size: usize) -> Layout {
     Layout::from_size_align(size, BLOCK_BYTES).expect("a class is a power of two of at least one block")
 }
 
+/// Zeroed memory. The allocator zeroes aligned memory by writing to it; large memory is mapped instead, so that only
+/// what is used of it is ever there.
 fn allocate(size: usize) -> NonNull<u8> {
+    if size >= MAPPED_BYTES {
+        return map(size).unwrap_or_else(|| handle_alloc_error(layout(size)));
+    }
     // SAFETY: a class is never of size zero.
     #[allow(unsafe_code)]
     let start = unsafe { alloc_zeroed(layout(size)) };
     NonNull::new(start).unwrap_or_else(|| handle_alloc_error(layout(size)))
 }
 
+fn map(size: usize) -> Option<NonNull<u8>> {
+    let (access, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
+    // SAFETY: a new mapping, at an address that the kernel chooses, touches nobody's memory.
+    #[allow(unsafe_code)]
+    let start = unsafe { mmap_anonymous(std::ptr::null_mut(), size, access, flags) };
+    NonNull::new(start.ok()?.cast())
+}
+
 fn release(start: NonNull<u8>, size: usize) {
-    // SAFETY: `start` came from `allocate(size)` and leaves the slab here, its last holder.
+    // SAFETY: `start` came from `allocate(size)`, by the same of its two ways, and leaves the slab here, its last holder.
     #[allow(unsafe_code)]
     unsafe {
-        dealloc(start.as_ptr(), layout(size));
+        if size >= MAPPED_BYTES {
+            munmap(start.as_ptr().cast(), size).expect("what was mapped whole is unmapped whole");
+        } else {
+            dealloc(start.as_ptr(), layout(size));
+        }
     }
 }
 
@@ -185,6 +204,8 @@ impl Drop for AlignedBuffer {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::FileExt;
+
     use super::*;
 
     #[test]
@@ -210,6 +231,38 @@ mod tests {
         drop(small);
         assert!(slab.take(16 * BLOCK_BYTES).is_some(), "free small buffers make room for a large one");
         assert!(slab.take(17 * BLOCK_BYTES).is_none());
+    }
+
+    /// Pages of this process's memory that lie in `buffer` and are there.
+    fn pages_present(buffer: &AlignedBuffer) -> usize {
+        let first = buffer.as_ptr() as u64 / BLOCK_BYTES as u64;
+        let mut entries = vec![0; buffer.capacity() / BLOCK_BYTES * 8];
+        let map = std::fs::File::open("/proc/self/pagemap").expect("there is a page map");
+        map.read_exact_at(&mut entries, first * 8).expect("it covers all memory");
+        // An entry's highest bit says whether its page is there.
+        let present =
+            |entry: &&[u8]| u64::from_le_bytes((*entry).try_into().expect("eight bytes")) >> 63 == 1;
+        entries.chunks_exact(8).filter(present).count()
+    }
+
+    #[test]
+    fn large_memory_is_there_once_it_is_used() {
+        let slab = Slab::new(256 << 20);
+        for bytes in [MAPPED_BYTES, 32 << 20] {
+            let mut buffer = slab.take(bytes).expect("room");
+            assert_eq!(
+                (pages_present(&buffer), buffer.as_ptr() as usize % BLOCK_BYTES),
+                (0, 0),
+                "{bytes} bytes"
+            );
+            buffer[0] = 1;
+            buffer[bytes - 1] = 1;
+            assert!(pages_present(&buffer) > 0, "the page map tells what is there");
+            assert!(buffer[1..bytes - 1].iter().all(|byte| *byte == 0), "{bytes} bytes");
+        }
+        let tight = Slab::new(MAPPED_BYTES);
+        drop(tight.take(MAPPED_BYTES));
+        assert!(tight.take(1).is_some(), "mapped memory was given back for another class");
     }
 
     #[test]

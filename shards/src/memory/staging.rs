@@ -13,12 +13,13 @@
 //! Every store goes through [`Chunk`] in program order, and [`Chunk::publish`] stores with release order, so a later
 //! process that reads the mapping sees no published length without the bytes below it.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::ptr::NonNull;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering, compiler_fence};
 
 use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 
@@ -29,14 +30,17 @@ use crate::limits::BLOCK_BYTES;
 pub struct Mapping {
     start: NonNull<u8>,
     length: usize,
+    /// Whether chunks were cut from it: one writer at a time is what their safety stands on.
+    is_divided: Cell<bool>,
     #[cfg(feature = "sim")]
-    fuse: std::cell::Cell<Option<usize>>,
+    fuse: Cell<Option<usize>>,
 }
 
 impl Mapping {
     /// Maps the first `length` bytes of `file`, shared: what is stored survives the death of the process.
     ///
-    /// The file must already have its space allocated, or a later store may meet a full tmpfs and end the process.
+    /// No other mapping of the file may be written while this one lives; the staging file's lock sees to that between
+    /// processes. The file must already have its space allocated, or a later store may meet a full tmpfs and end the process.
     pub fn shared(file: &File, length: usize) -> io::Result<Mapping> {
         // SAFETY: a fresh mapping chosen by the kernel aliases nothing that Rust knows of.
         #[allow(unsafe_code)]
@@ -65,8 +69,9 @@ impl Mapping {
         Mapping {
             start: NonNull::new(start).expect("a mapping is never at address zero"),
             length,
+            is_divided: Cell::new(false),
             #[cfg(feature = "sim")]
-            fuse: std::cell::Cell::new(None),
+            fuse: Cell::new(None),
         }
     }
 
@@ -137,9 +142,10 @@ impl Staging {
     /// Divides `mapping` into chunks of `chunk_bytes`; a rest at the end stays unused.
     ///
     /// # Panics
-    /// If `chunk_bytes` is not a positive multiple of the block size, or no chunk fits.
+    /// If `chunk_bytes` is not a positive multiple of the block size, no chunk fits, or the mapping was divided before.
     pub fn new(mapping: Rc<Mapping>, chunk_bytes: usize) -> Staging {
         assert!(chunk_bytes > 0 && chunk_bytes.is_multiple_of(BLOCK_BYTES), "chunks are whole blocks");
+        assert!(!mapping.is_divided.replace(true), "a mapping is divided once");
         let count = mapping.length / chunk_bytes;
         assert!(count > 0, "staging memory holds at least one chunk");
         let owners = (0..count).map(|i| {
@@ -196,6 +202,12 @@ impl Chunk {
     /// Everything below this position is frozen.
     pub fn frozen(&self) -> usize {
         self.frozen
+    }
+
+    /// Keeps the compiler from moving a later store before an earlier one: whoever reads the mapping after this process's
+    /// death sees the stores before it if he sees one behind it.
+    pub fn fence(&mut self) {
+        compiler_fence(Ordering::Release);
     }
 
     /// Copies `bytes` to position `at`, at or above the frozen mark or inside the open header.
@@ -277,6 +289,7 @@ impl Chunk {
     }
 
     fn check_writable(&self, range: Range<usize>) {
+        assert!(range.start <= range.end, "a store's range runs forward");
         let header = &self.open_header;
         let in_header = range.start >= header.start && range.end <= header.end && !header.is_empty();
         assert!(range.start >= self.frozen || in_header, "frozen memory is not written");

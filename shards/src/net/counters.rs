@@ -68,6 +68,12 @@ counters! {
     storage_operations_total,
     /// Whether a failed write made the shard refuse appends.
     appends_stopped,
+    /// Calls sent to other shards.
+    hops_sent_total,
+    /// Of these, answered.
+    hops_answered_total,
+    /// Calls on other shards that first waited for a reply slot.
+    hops_waited_total,
     /// Turns of the driver.
     turns_total,
     /// Times that the driver parked.

@@ -112,7 +112,11 @@ pub(super) enum Operation {
     Alarm {
         _time: Box<types::Timespec>,
     },
-    Cancel,
+    /// Asks for another operation's end, for the so-manieth time.
+    Cancel {
+        target: Key,
+        attempt: u32,
+    },
 }
 
 struct Entry {
@@ -152,6 +156,12 @@ impl Operations {
         Key { index, generation: entry.generation }
     }
 
+    /// Whether an operation has not completed finally.
+    pub(super) fn is_live(&self, key: Key) -> bool {
+        let entry = self.entries.get(key.index as usize);
+        entry.is_some_and(|entry| entry.generation == key.generation && entry.live.is_some())
+    }
+
     /// The operation that a completion speaks of.
     ///
     /// # Panics
@@ -179,7 +189,7 @@ impl Operations {
     /// The keys of all operations in flight that can be cancelled.
     pub(super) fn cancellable(&self) -> Vec<Key> {
         let live = self.entries.iter().enumerate().filter_map(|(index, entry)| match entry.live {
-            Some((_, Operation::Cancel)) | None => None,
+            Some((_, Operation::Cancel { .. })) | None => None,
             Some(_) => Some(Key { index: u32::try_from(index).ok()?, generation: entry.generation }),
         });
         live.collect()
@@ -195,13 +205,18 @@ pub(super) fn raw(descriptor: &Rc<OwnedFd>) -> RawFd {
 mod tests {
     use super::*;
 
+    fn alarm() -> Operation {
+        Operation::Alarm { _time: Box::new(types::Timespec::new()) }
+    }
+
     #[test]
     fn a_key_never_comes_to_name_another_operation() {
         let mut operations = Operations::new();
-        let first = operations.insert(Token(1), Operation::Cancel);
+        let first = operations.insert(Token(1), alarm());
         operations.remove(first);
-        let second = operations.insert(Token(2), Operation::Cancel);
+        let second = operations.insert(Token(2), alarm());
         assert_ne!(first, second);
+        assert!(operations.is_live(second) && !operations.is_live(first));
         assert_eq!(Key::from_user_data(second.to_user_data()), second);
         assert_eq!(operations.get(second).0, Token(2));
         assert_eq!(operations.len(), 1);
@@ -211,7 +226,7 @@ mod tests {
     #[should_panic(expected = "completes finally once")]
     fn a_second_final_completion_is_our_own_bug() {
         let mut operations = Operations::new();
-        let key = operations.insert(Token(1), Operation::Cancel);
+        let key = operations.insert(Token(1), alarm());
         operations.remove(key);
         operations.remove(key);
     }

@@ -12,7 +12,9 @@ use super::operation::{Gather, Key, Message, Operation, Operations, raw};
 use super::provided::{GROUP, Provided};
 use super::{Completion, Doorbell, Error, NetworkEvent, StorageEvent, Token};
 use crate::clock::Moment;
-use crate::limits::{RING_COMPLETIONS, RING_SUBMISSIONS, SEND_SLICES_MAX, WRITE_SLICES_MAX};
+use crate::limits::{
+    CANCEL_ATTEMPTS_MAX, RING_COMPLETIONS, RING_SUBMISSIONS, SEND_SLICES_MAX, WRITE_SLICES_MAX,
+};
 use crate::memory::{AlignedBuffer, Slab, Slice};
 
 /// How often a dropped ring waits a second for its operations to end before it gives their memory up.
@@ -246,9 +248,30 @@ impl Parts {
         key
     }
 
-    fn cancel(&mut self, key: Key) {
-        let entry = opcode::AsyncCancel::new(key.to_user_data()).build();
-        self.start(Token(0), Operation::Cancel, entry);
+    fn cancel(&mut self, target: Key) {
+        self.try_cancel(target, 1);
+    }
+
+    fn try_cancel(&mut self, target: Key, attempt: u32) {
+        let entry = opcode::AsyncCancel::new(target.to_user_data()).build();
+        self.start(Token(0), Operation::Cancel { target, attempt }, entry);
+    }
+
+    /// What became of a cancellation.
+    ///
+    /// Found and ended, or found at work (`EALREADY`): the target's final completion comes. Not found (`ENOENT`): it has
+    /// come, or the target was between two of the kernel's lists. Such a one is still live here and would go on for
+    /// ever, so it is looked for again.
+    fn cancelled(&mut self, target: Key, attempt: u32, result: &io::Result<usize>) {
+        let error = result.as_ref().err().and_then(io::Error::raw_os_error);
+        if !self.operations.is_live(target) {
+            return;
+        }
+        match error {
+            Some(libc::ENOENT) if attempt < CANCEL_ATTEMPTS_MAX => self.try_cancel(target, attempt + 1),
+            None | Some(libc::EALREADY) => {}
+            Some(error) => tracing::error!(error, attempt, "an operation cannot be cancelled"),
+        }
     }
 
     /// Moves the backlog into the submission queue as far as there is room.
@@ -306,7 +329,7 @@ impl Parts {
         }
     }
 
-    /// Turns a completion into what its submitter waits for. Cancellations have nobody waiting.
+    /// Turns a completion into what its submitter waits for. Cancellations and alarms have nobody waiting.
     fn complete(&mut self, entry: &cqueue::Entry) -> Option<Completion> {
         let key = Key::from_user_data(entry.user_data());
         let last = !cqueue::more(entry.flags());
@@ -332,9 +355,13 @@ impl Parts {
         }
         assert!(last, "only accepts and pooled receives complete more than once");
         let (token, operation) = self.operations.remove(key);
-        if matches!(operation, Operation::Alarm { .. }) {
-            self.alarms -= 1;
-            self.alarm.take_if(|(_, armed)| *armed == key);
+        match operation {
+            Operation::Alarm { .. } => {
+                self.alarms -= 1;
+                self.alarm.take_if(|(_, armed)| *armed == key);
+            }
+            Operation::Cancel { target, attempt } => self.cancelled(target, attempt, &result),
+            _ => {}
         }
         finished(token, operation, result)
     }
@@ -367,7 +394,7 @@ fn finished(token: Token, operation: Operation, result: io::Result<usize>) -> Op
             buffer.set_length(length);
             Completion::Storage(token, StorageEvent::Read { result, buffer })
         }
-        Operation::Cancel | Operation::Alarm { .. } => return None,
+        Operation::Cancel { .. } | Operation::Alarm { .. } => return None,
         Operation::Accept { .. } | Operation::ReceivePooled { .. } => {
             unreachable!("operations that complete more than once are handled before")
         }
@@ -408,5 +435,66 @@ impl Drop for Ring {
         unsafe {
             ManuallyDrop::drop(&mut self.parts);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::limits::RECEIVE_POOL_BYTES_MAX;
+
+    fn ring() -> Ring {
+        let doorbell = Doorbell::new().expect("an eventfd");
+        Ring::new(&doorbell, Slab::new(RECEIVE_POOL_BYTES_MAX)).expect("io_uring works here")
+    }
+
+    /// An operation that is live here while the kernel does not find it.
+    fn hidden(ring: &mut Ring, socket: UnixStream) -> (Key, squeue::Entry) {
+        let socket = Rc::new(OwnedFd::from(socket));
+        let entry = opcode::RecvMulti::new(types::Fd(raw(&socket)), GROUP).build();
+        let key = ring.parts.operations.insert(Token(7), Operation::ReceivePooled { _socket: socket });
+        (key, entry.user_data(key.to_user_data()))
+    }
+
+    #[test]
+    fn a_cancellation_that_misses_looks_again() {
+        let mut ring = ring();
+        let (_peer, socket) = UnixStream::pair().expect("sockets");
+        let (key, entry) = hidden(&mut ring, socket);
+        ring.cancel(key);
+        ring.submit().expect("the ring works");
+        assert!(ring.parts.operations.is_live(key), "the first cancellation missed");
+        ring.parts.backlog.push_back(entry);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let completion = loop {
+            if let Some(completion) = ring.next_completion() {
+                break completion;
+            }
+            ring.submit().expect("the ring works");
+            assert!(Instant::now() < deadline, "the second cancellation finds it");
+        };
+        let Completion::Network(Token(7), NetworkEvent::Received { result, last: true }) = completion else {
+            panic!("the receive ends")
+        };
+        assert_eq!(result.expect_err("cancelled").raw_os_error(), Some(libc::ECANCELED));
+    }
+
+    #[test]
+    fn a_cancellation_does_not_look_for_ever() {
+        let mut ring = ring();
+        let (_peer, socket) = UnixStream::pair().expect("sockets");
+        let (key, _) = hidden(&mut ring, socket);
+        ring.cancel(key);
+        let mut rounds = 0;
+        while ring.in_flight() > 1 {
+            ring.submit().expect("the ring works");
+            assert!(ring.next_completion().is_none(), "a cancellation has nobody waiting");
+            rounds += 1;
+            assert!(rounds <= 2 * CANCEL_ATTEMPTS_MAX, "the attempts are bounded");
+        }
+        ring.parts.operations.remove(key);
     }
 }

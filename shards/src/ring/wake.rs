@@ -54,6 +54,7 @@ impl Doorbell {
         self.inner.parked.store(false, Ordering::Relaxed);
     }
 
+    #[expect(clippy::disallowed_methods, reason = "an eventfd counts in the host's byte order")]
     fn signal(&self) {
         // The only failure of a non-blocking eventfd is a full counter, and then the shard is being woken already.
         let _signalled = rustix::io::write(&self.inner.descriptor, &1u64.to_ne_bytes());

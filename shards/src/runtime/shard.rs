@@ -12,6 +12,7 @@ use crate::driver::Tasks;
 use crate::memory::Slab;
 use crate::net::Counters;
 use crate::ring::Notify;
+use crate::router::Router;
 use crate::types::ShardIndex;
 
 /// A handle on the shard that the calling code runs on. Clones are the same shard.
@@ -28,6 +29,7 @@ pub(super) struct Inner {
     pub(super) notify: Rc<Notify>,
     pub(super) tasks: Rc<Tasks>,
     pub(super) counters: Arc<Counters>,
+    pub(super) router: Rc<Router>,
     pub(super) latency: TaskQueueHandle,
     pub(super) background: TaskQueueHandle,
 }
@@ -56,6 +58,11 @@ impl Shard {
     /// What the shard counts.
     pub fn counters(&self) -> &Arc<Counters> {
         &self.inner.counters
+    }
+
+    /// The shard's way to the others.
+    pub fn router(&self) -> &Rc<Router> {
+        &self.inner.router
     }
 
     /// Makes the driver take a turn: something was changed, from a task, that the engine shall look at.

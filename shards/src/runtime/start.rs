@@ -17,6 +17,7 @@ use crate::limits::{RECEIVE_POOL_BYTES_MAX, SHARDS_MAX};
 use crate::memory::Slab;
 use crate::net::{self, BindError, Counters, Listeners, Mailbox, Network, Service};
 use crate::ring::{self, Doorbell, Notify, Ring};
+use crate::router::{Open, Port, mesh};
 use crate::types::ShardIndex;
 
 /// glommio's own minimum for the memory that it pins; we use none of it.
@@ -155,35 +156,52 @@ where
     }
     let listeners = Listeners::bind(&settings.listeners)?;
     let addresses = listeners.addresses().to_vec();
-    let mut sockets = Some(listeners.into_sockets());
+    let sockets = listeners.into_sockets();
     let shared = Arc::new(share(&settings)?);
     let (settings, build) = (Arc::new(settings), Arc::new(build));
     let mut runtime = Runtime { shared, addresses, threads: Vec::new() };
+    match launch(&mut runtime, &settings, sockets, &build) {
+        Ok(()) => Ok(runtime),
+        Err((index, reason)) => abandon(runtime, index, settings.cpus[index], reason),
+    }
+}
+
+/// Starts the shards and waits until all are ready. On failure, which could not be and why; the ports of those that were
+/// not started are dropped then, so that the others do not wait for them.
+fn launch<S, E, F>(
+    runtime: &mut Runtime,
+    settings: &Arc<Settings>,
+    sockets: Vec<OwnedFd>,
+    build: &Arc<F>,
+) -> Result<(), (usize, String)>
+where
+    S: Service,
+    E: Engine,
+    F: Fn(&Shard) -> Result<(Rc<S>, E), BoxError> + Send + Sync + 'static,
+{
+    let ports = mesh(runtime.shared.mailboxes.iter().map(|mailbox| mailbox.doorbell().clone()).collect());
+    let mut sockets = Some(sockets);
     let mut started = Vec::new();
-    for (index, &cpu) in settings.cpus.iter().enumerate() {
+    for (index, port) in ports.into_iter().enumerate() {
         let (ready, is_ready) = mpsc::channel();
         let seed = Seed {
             index: shard_index(index),
-            settings: Arc::clone(&settings),
+            settings: Arc::clone(settings),
             shared: Arc::clone(&runtime.shared),
             sockets: sockets.take().unwrap_or_default(),
-            build: Arc::clone(&build),
+            port,
+            build: Arc::clone(build),
         };
-        match spawn(seed, cpu, ready) {
-            Ok(thread) => runtime.threads.push(thread),
-            Err(reason) => return abandon(runtime, index, cpu, reason),
-        }
-        started.push((cpu, is_ready));
+        let thread = spawn(seed, settings.cpus[index], ready).map_err(|reason| (index, reason))?;
+        runtime.threads.push(thread);
+        started.push(is_ready);
     }
-    for (index, (cpu, is_ready)) in started.into_iter().enumerate() {
-        match is_ready.recv() {
-            Ok(Ok(())) => {}
-            Ok(Err(reason)) => return abandon(runtime, index, cpu, reason),
-            // The executor itself could not be created: its thread knows why.
-            Err(mpsc::RecvError) => return abandon(runtime, index, cpu, String::new()),
-        }
+    for (index, is_ready) in started.into_iter().enumerate() {
+        // If nothing is said the executor itself could not be created: its thread knows why.
+        let told = is_ready.recv().unwrap_or_else(|_: mpsc::RecvError| Err(String::new()));
+        told.map_err(|reason| (index, reason))?;
     }
-    Ok(runtime)
+    Ok(())
 }
 
 fn share(settings: &Settings) -> Result<Shared, Error> {
@@ -221,6 +239,7 @@ struct Seed<F> {
     settings: Arc<Settings>,
     shared: Arc<Shared>,
     sockets: Vec<OwnedFd>,
+    port: Port,
     build: Arc<F>,
 }
 
@@ -279,7 +298,7 @@ where
     E: Engine,
     F: Fn(&Shard) -> Result<(Rc<S>, E), BoxError>,
 {
-    let Seed { index, settings, shared, sockets, build } = seed;
+    let Seed { index, settings, shared, sockets, port, build } = seed;
     let at = usize::from(index.get());
     let (mailbox, counters) = (shared.mailboxes[at].clone(), Arc::clone(&shared.counters[at]));
     let ring = Ring::new(mailbox.doorbell(), Slab::new(RECEIVE_POOL_BYTES_MAX));
@@ -289,6 +308,7 @@ where
     }
     let notify = Rc::<Notify>::default();
     let tasks = Tasks::new(Rc::clone(&notify));
+    let router = Open::new(port, Rc::clone(&notify), Arc::clone(&counters));
     let clock = Rc::new(Cell::new(Moment::now()));
     let shard = Shard {
         inner: Rc::new(Inner {
@@ -299,6 +319,7 @@ where
             notify: Rc::clone(&notify),
             tasks: Rc::clone(&tasks),
             counters: Arc::clone(&counters),
+            router: Rc::clone(router.router()),
             latency,
             background,
         }),
@@ -309,6 +330,7 @@ where
         Network::new(index, service, limits, mailboxes, Arc::clone(&counters), Rc::clone(&notify));
     network.listen(&mut ring, sockets);
     let (spin, drain_max) = (settings.spin, settings.drain_max);
-    let parts = Parts { ring, network, engine, mailbox, notify, tasks, clock, counters, spin, drain_max };
+    let parts =
+        Parts { ring, network, engine, router, mailbox, notify, tasks, clock, counters, spin, drain_max };
     Driver::new(parts).map_err(|error: driver::Error| error.to_string())
 }

@@ -99,6 +99,12 @@ impl Disk for Directory<'_> {
         self.step()
     }
 
+    fn extend_journal(&mut self, shard: ShardIndex, from: u64, to: u64) -> Result<(), DiskError> {
+        self.step()?;
+        self.disk.extend(&journal_path(shard), from, to);
+        self.step()
+    }
+
     fn read_journal(&mut self, shard: ShardIndex, position: u64, buffer: &mut [u8]) -> Result<(), DiskError> {
         self.disk.read(&journal_path(shard), position, buffer);
         Ok(())

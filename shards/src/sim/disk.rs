@@ -40,6 +40,8 @@ struct SimFile {
     /// Newer versions of sectors, oldest first.
     cached: BTreeMap<usize, Vec<Version>>,
     length: u64,
+    /// The length that a power loss may bring back, while a longer one is not durable.
+    durable_length: Option<u64>,
     entry_is_durable: bool,
 }
 
@@ -168,10 +170,23 @@ impl SimDisk {
         }
     }
 
-    /// Makes a file longer, with zeros that are durable.
-    pub fn grow(&mut self, path: &str, length: u64) {
+    /// Makes a file longer: what lies between is zeros, durably.
+    pub fn extend(&mut self, path: &str, from: u64, to: u64) {
+        let Some(file) = self.files.get_mut(path) else { return };
+        let sector = |bytes: u64| usize::try_from(bytes).expect("small") / SECTOR_BYTES;
+        for index in sector(from)..sector(to) {
+            file.cached.remove(&index);
+            file.set_durable(index, [0; SECTOR_BYTES]);
+        }
+        file.length = file.length.max(to);
+        file.durable_length = None;
+    }
+
+    /// Begins to make a file longer and does not get far: its new length is seen, and not durable.
+    pub fn extend_in_part(&mut self, path: &str, to: u64) {
         if let Some(file) = self.files.get_mut(path) {
-            file.length = file.length.max(length);
+            file.durable_length.get_or_insert(file.length);
+            file.length = file.length.max(to);
         }
     }
 
@@ -222,6 +237,11 @@ impl SimDisk {
         let keeps_none = random.per_mille(150);
         for file in self.files.values_mut() {
             file.entry_is_durable = true;
+            if let Some(durable) = file.durable_length.take()
+                && random.per_mille(500)
+            {
+                file.length = durable;
+            }
             for (index, versions) in std::mem::take(&mut file.cached) {
                 let kept = match () {
                     () if keeps_all => versions.len(),

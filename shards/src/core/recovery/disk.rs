@@ -24,6 +24,9 @@ pub trait Disk {
     fn journal_bytes(&mut self, shard: ShardIndex) -> Result<Option<u64>, DiskError>;
     /// Creates a shard's journal of this size, all of it written and flushed, durably.
     fn create_journal(&mut self, shard: ShardIndex, bytes: u64) -> Result<(), DiskError>;
+    /// Makes a shard's journal at least `to` bytes long: what lies between `from` and `to`, which nothing vouches for, is
+    /// written and flushed; what lies before stays.
+    fn extend_journal(&mut self, shard: ShardIndex, from: u64, to: u64) -> Result<(), DiskError>;
     /// Fills `buffer`, which is whole blocks, from a block-aligned position of a shard's journal.
     fn read_journal(&mut self, shard: ShardIndex, position: u64, buffer: &mut [u8]) -> Result<(), DiskError>;
 

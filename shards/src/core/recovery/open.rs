@@ -97,6 +97,27 @@ pub fn open(disk: &mut impl Disk, opening: &Opening<'_>) -> Result<(Vec<Opened>,
     Ok((opened, report))
 }
 
+/// Gives a shard its journal, without touching a byte that the old root may still need. Gives back its size.
+///
+/// What lies behind the capacity that the old manifest names was perhaps never written: an unfinished growth left it. A
+/// journal that the old root does not name is a leftover, and made anew.
+fn prepare_journal(
+    disk: &mut impl Disk,
+    shard: ShardIndex,
+    opening: &Opening<'_>,
+    old: Option<&Manifest>,
+) -> Result<u64, Error> {
+    let wanted = opening.geometry.capacity;
+    match old {
+        None => disk.create_journal(shard, wanted)?,
+        Some(manifest) if manifest.capacity < wanted => {
+            disk.extend_journal(shard, manifest.capacity, wanted)?
+        }
+        Some(_) => {}
+    }
+    Ok(old.map_or(wanted, |manifest| manifest.capacity.max(wanted)))
+}
+
 /// The former opening, or nothing in a new directory.
 struct Old {
     epoch: i32,
@@ -148,13 +169,7 @@ fn write_manifests(
     let mut opened = Vec::with_capacity(by_shard.len());
     for (i, partitions) in (0..).zip(by_shard) {
         let shard = ShardIndex(i);
-        let capacity = match disk.journal_bytes(shard)? {
-            Some(bytes) if bytes >= 2 * opening.geometry.group_bytes_max => bytes,
-            _ => {
-                disk.create_journal(shard, opening.geometry.capacity)?;
-                opening.geometry.capacity
-            }
-        };
+        let capacity = prepare_journal(disk, shard, opening, old.manifests.get(usize::from(i)))?;
         let kept = old.manifests.get(usize::from(i)).filter(|_| !opening.rules.hold(Rule::generation_is_new));
         let generation = kept.map_or_else(|| disk.new_generation(), Manifest::generation);
         let geometry = Geometry { capacity, group_bytes_max: opening.geometry.group_bytes_max };

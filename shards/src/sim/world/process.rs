@@ -265,12 +265,14 @@ impl World {
         }
     }
 
-    /// Does what an operation says that changes a file's size or directory; if it fails, nothing of it.
+    /// Does what an operation says that changes a file's size or directory; if it fails, nothing of it, or no more than the longer size.
     fn change_file(&mut self, path: &str, change: &Effect, fails: bool) -> Operation {
         let (operation, name) = match change {
-            Effect::GrowJournal { operation, bytes } => {
-                if !fails {
-                    self.disk.grow(path, *bytes);
+            Effect::GrowJournal { operation, from, to } => {
+                if fails {
+                    self.disk.extend_in_part(path, *to);
+                } else {
+                    self.disk.extend(path, *from, *to);
                 }
                 (*operation, "journal grown")
             }

@@ -154,6 +154,10 @@ impl World {
                             self.late_writes.push((path, position, bytes.to_vec()));
                         }
                     }
+                    Effect::GrowJournal { to, .. } if self.random.per_mille(500) => {
+                        self.disk.extend_in_part(&path, to);
+                        self.hits.count("died while the journal grew");
+                    }
                     Effect::CreateSegment { .. } if self.random.per_mille(500) => self.disk.create(&path),
                     Effect::CommitManifest { manifest, .. } if self.random.per_mille(500) => {
                         self.disk.replace(&manifest_path(&self.shards[at].manifest), &manifest.encode());
