@@ -155,7 +155,13 @@ impl Shard {
             return;
         }
         let run = partition.extents.next_run(self.tuning.lazy_run_bytes).filter(|_| is_due);
-        let Some(run) = run else { return };
+        let Some(run) = run else {
+            // Behind a failed large batch, what is written stays in the queue.
+            if evicted.is_some() && partition.stopped_from.is_some() {
+                self.move_out_of_staging(id);
+            }
+            return;
+        };
         if partition.segment(run.segment).is_none_or(|s| s.file != File::Ready) {
             return;
         }
@@ -186,7 +192,7 @@ impl Shard {
         }
     }
 
-    /// Copies what a log whose segment cannot be written has in the chunk to be freed: it stays readable until a restart
+    /// Copies what a stopped log has in the chunk to be freed and cannot write, or not in order: it stays readable until a restart
     /// writes it again from the journal. Such a log takes no more appends, so that memory beyond the slab, if that is short,
     /// is never more than what staging memory held of it.
     fn move_out_of_staging(&mut self, id: PartitionId) {

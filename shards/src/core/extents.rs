@@ -377,10 +377,12 @@ impl Run {
 }
 
 impl Extent {
-    /// Lets go of the memory of what is on disk, though something before it is not.
+    /// Lets go of the memory of what is on disk, though something before it is not. Staging memory, which readers may still
+    /// be served from, is left to whoever frees its chunk.
     fn release(&mut self) {
         match &mut self.content {
-            Content::Bytes { bytes, chunk, .. } => (*bytes, *chunk) = (Slice::from_static(&[]), None),
+            Content::Bytes { chunk: Some(_), .. } => {}
+            Content::Bytes { bytes, chunk: None, .. } => *bytes = Slice::from_static(&[]),
             Content::Blocks { blocks, .. } => *blocks = Slice::from_static(&[]),
         }
     }

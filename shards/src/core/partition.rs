@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Invariants: the four marks never cross and never move back; a batch leaves `tail` only when a manifest covers it and
-//! consumers may see it; `cache` is a gapless suffix of the log that reaches back at least to what is not written yet.
+//! consumers may see it; `cache` has no gap and reaches back at least to what is not written yet, and on to the
+//! end, or to where batches were given up.
 //! The partition emits no effect of its own: what became due is handed to the shard.
 
 use std::collections::{BTreeSet, VecDeque};
