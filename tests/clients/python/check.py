@@ -1,6 +1,7 @@
 """Both Python libraries write to every partition, both read all of it, and a plain checker compares every record."""
 
 import json
+import re
 import time
 
 import confluent_kafka as confluent
@@ -262,6 +263,18 @@ def administer(checks, broker):
     other.close()
 
 
+def shards_shared_the_work(checks, broker, shards):
+    """Where there are several shards, each stored something, and requests crossed from one to another."""
+    if shards == 1:
+        return
+    with checks.check(f"each of {shards} shards stored, and requests hopped"):
+        found = re.findall(r'^(\w+)\{shard="(\d+)"\} (\d+)$', broker.metrics(), re.MULTILINE)
+        stored = {shard: int(value) for name, shard, value in found if name == "storage_operations_total"}
+        hops = sum(int(value) for name, _, value in found if name == "hops_answered_total")
+        assert len(stored) == shards and all(stored.values()) and hops > 0, (stored, hops)
+        print(f"        {hops} hops")
+
+
 def on_disk(checks, broker):
     with checks.check("the codecs on disk are those asked for"):
         found = {}
@@ -287,6 +300,7 @@ def main():
             offsets(checks, broker)
             large_values(checks, broker)
             administer(checks, broker)
+            shards_shared_the_work(checks, broker, shards)
             with checks.check("a clean stop"):
                 broker.stop()
             on_disk(checks, broker)
