@@ -58,11 +58,12 @@ impl Home {
         self
     }
 
-    /// Starts the broker and waits until it serves.
+    /// Starts the broker and waits until it serves. Ways to flush the journal take turns.
     pub(crate) fn start(&mut self) -> Broker {
         self.starts += 1;
+        let flush_method = if self.starts.is_multiple_of(2) { "fdatasync" } else { "dsync" };
         let log = self.directory.join(format!("broker-{}.log", self.starts));
-        let broker = Broker::start(&self.program, &self.data, log);
+        let broker = Broker::start(&self.program, &self.data, flush_method, log);
         self.staging.extend(broker.staging_files());
         broker
     }
@@ -94,11 +95,11 @@ pub(crate) struct Broker {
 }
 
 impl Broker {
-    fn start(program: &Path, data: &Path, log: PathBuf) -> Self {
+    fn start(program: &Path, data: &Path, flush_method: &str, log: PathBuf) -> Self {
         let errors = File::create(&log).expect("the target directory is writable");
         let mut child = Command::new(program)
             .args(["serve", "--cpus", "0", "--listeners", "PLAINTEXT://127.0.0.1:0"])
-            .args(["--admin-listener", "127.0.0.1:0", "--log-dirs"])
+            .args(["--flush-method", flush_method, "--admin-listener", "127.0.0.1:0", "--log-dirs"])
             .arg(data)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -220,9 +221,9 @@ impl Broker {
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        self.end();
         if thread::panicking() {
             eprintln!("the broker said: {}", self.said());
         }
+        self.end();
     }
 }

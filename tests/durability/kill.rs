@@ -31,7 +31,7 @@ fn what_was_acknowledged_survives_kills_under_load() {
         let follower = thread::spawn(move || checker::follow(address, seen));
         running.await_acks(200 + random.below(800));
         load = running.kill_in_a_burst(broker, &mut random);
-        assert_eq!(load.refusals(), Vec::<&String>::new());
+        assert_eq!(load.take_refusals(), Vec::<String>::new());
         let unanswered = load.unanswered();
         assert!(unanswered >= UNANSWERED_MIN, "{unanswered} requests were without an answer");
         load.after_kill();

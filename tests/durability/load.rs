@@ -11,11 +11,11 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use corelane_perf::client::connection::{Connection, Error, Receiver, Ticket};
+use corelane_perf::client::connection::{Connection, Error, Ticket};
 use corelane_perf::client::messages::create_topics::CreateTopicsRequest;
 use corelane_perf::client::messages::init_producer_id::InitProducerIdRequest;
 use corelane_perf::client::messages::produce::ProduceRequest;
@@ -39,11 +39,14 @@ const WINDOW: usize = 40;
 /// Of these, the most for one log of an idempotent producer: a broker remembers five batches (KIP-98).
 const WINDOW_PER_LOG: usize = 5;
 
-/// Requests of the burst in which a broker is killed.
-const BURST: i32 = 1500;
+/// Requests of the volley that ends with the broker's death.
+const VOLLEY: usize = 16;
 
-/// The burst's answers after which the broker may be killed.
-const BURST_ANSWERS_MAX: u64 = 800;
+/// Requests before these that give the journal's disk something to do.
+const HEAVY: usize = 4;
+
+/// Answers that a burst has before its volley.
+const BURST_MAX: u64 = 300;
 
 const PRODUCE_VERSION: i16 = 11;
 
@@ -63,6 +66,14 @@ pub(crate) fn partition(log: usize) -> i32 {
     i32::try_from(log % PARTITIONS).expect("a few partitions")
 }
 
+/// How a record burdens the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Weight {
+    Small,
+    Heavy,
+    Large,
+}
+
 /// What a record's value says of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Name {
@@ -72,9 +83,14 @@ pub(crate) struct Name {
 }
 
 impl Name {
-    /// One record in a hundred is large enough to go to its segment rather than into the journal.
-    fn is_large(self) -> bool {
-        self.seed().is_multiple_of(100)
+    /// One record in a hundred is large enough to go to its segment rather than into the journal, two are just too small
+    /// for that.
+    fn weight(self) -> Weight {
+        match self.seed() % 100 {
+            0 => Weight::Large,
+            1 | 2 => Weight::Heavy,
+            _ => Weight::Small,
+        }
     }
 
     fn seed(self) -> u64 {
@@ -84,8 +100,11 @@ impl Name {
     /// The value: the name in words, then bytes that follow from it.
     pub(crate) fn value(self) -> Vec<u8> {
         let mut random = Random::new(self.seed());
-        let bytes =
-            if self.is_large() { (130 << 10) + random.below(170 << 10) } else { 100 + random.below(924) };
+        let bytes = match self.weight() {
+            Weight::Large => (130 << 10) + random.below(170 << 10),
+            Weight::Heavy => (100 << 10) + random.below(20 << 10),
+            Weight::Small => 100 + random.below(924),
+        };
         let mut value = format!("{}/{}/{};", self.log, self.producer, self.number).into_bytes();
         let named = value.len();
         value.resize(usize::try_from(bytes).expect("below 300 KiB"), 0);
@@ -257,40 +276,43 @@ impl Producer {
         Ok(true)
     }
 
-    /// Sends many small batches, each by itself so that the broker has many turns while its disk has one, and calls `kill`
-    /// at the `at`-th answer, in the middle. Then takes the answers that were on their way.
-    fn burst(&mut self, address: SocketAddr, at: usize, kill: impl FnOnce()) -> Result<(), Error> {
-        let (mut sender, mut receiver) = Connection::connect(address, PATIENCE)?.into_split();
-        let mut frames = Vec::new();
-        for correlation in 0..BURST {
-            let batch = self.next_small_batch();
+    /// Sends small batches, a few at a time, until `count` were answered. Then sends some that keep the journal's disk
+    /// busy and a volley of small ones behind them, which find their way into a group that cannot be written yet; calls
+    /// `kill` while these are answered, and takes the answers that were on their way.
+    fn burst(&mut self, address: SocketAddr, count: usize, kill: impl FnOnce()) -> Result<(), Error> {
+        let mut connection = Connection::connect(address, PATIENCE)?;
+        let mut batches: Vec<_> = (0..VOLLEY + count).map(|_| self.next_of(Weight::Small)).collect();
+        batches.extend((0..HEAVY).map(|_| self.next_of(Weight::Heavy)));
+        batches.extend((0..VOLLEY).map(|_| self.next_of(Weight::Small)));
+        let encode = |(correlation, batch): (i32, &Batch)| {
+            encode_request(&batch.request(None), PRODUCE_VERSION, correlation, None)
+        };
+        let frames: Vec<_> = (0..).zip(&batches).map(encode).collect();
+        for (at, (batch, frame)) in batches.into_iter().zip(frames).enumerate() {
+            if (VOLLEY..VOLLEY + count).contains(&at) {
+                self.receive_raw(&mut connection)?;
+            }
             self.unanswered.push_back(batch);
-            frames.push(encode_request(&batch.request(None), PRODUCE_VERSION, correlation, None));
+            connection.send_bytes(&frame)?;
         }
-        thread::scope(|scope| {
-            // The broker is killed before it has read everything, so that sending fails in the end.
-            scope.spawn(move || frames.iter().try_for_each(|frame| sender.send_bytes(frame)));
-            for _ in 0..at {
-                self.receive_raw(&mut receiver)?;
-            }
-            kill();
-            loop {
-                self.receive_raw(&mut receiver)?;
-            }
-        })
+        kill();
+        loop {
+            self.receive_raw(&mut connection)?;
+        }
     }
 
-    fn next_small_batch(&mut self) -> Batch {
+    /// The next batch of such records alone. What is passed over is never sent: a plain producer's numbers may have gaps.
+    fn next_of(&mut self, weight: Weight) -> Batch {
         loop {
             let batch = self.next_batch();
-            if !batch.names().any(|(_, name)| name.is_large()) {
+            if batch.names().all(|(_, name)| name.weight() == weight) {
                 return batch;
             }
         }
     }
 
-    fn receive_raw(&mut self, receiver: &mut Receiver) -> Result<(), Error> {
-        let frame = receiver.receive_frame()?;
+    fn receive_raw(&mut self, connection: &mut Connection) -> Result<(), Error> {
+        let frame = connection.receive_frame()?;
         let answer = decode_response::<ProduceRequest>(PRODUCE_VERSION, &frame[4..])?;
         let answer = answer.only().expect("one partition was asked for");
         let batch = self.unanswered.pop_front().expect("an answer has its request");
@@ -318,7 +340,7 @@ pub(crate) struct Running {
     handles: Vec<JoinHandle<Producer>>,
     bursting: Producer,
     stop: Arc<AtomicBool>,
-    told: mpsc::Receiver<i16>,
+    told: Receiver<i16>,
 }
 
 impl Load {
@@ -362,8 +384,9 @@ impl Load {
         self.producers.iter_mut().filter(|p| !p.is_idempotent || p.acks != ALL).for_each(Producer::forget);
     }
 
-    pub(crate) fn refusals(&self) -> Vec<&String> {
-        self.producers.iter().filter_map(|producer| producer.refusal.as_ref()).collect()
+    /// Answers that said no.
+    pub(crate) fn take_refusals(&mut self) -> Vec<String> {
+        self.producers.iter_mut().filter_map(|producer| producer.refusal.take()).collect()
     }
 
     pub(crate) fn duplicates(&self) -> u64 {
@@ -389,7 +412,7 @@ impl Running {
 
     /// Kills the broker right after acks=1 answers to one producer's burst, and waits for all producers.
     pub(crate) fn kill_in_a_burst(mut self, broker: Broker, random: &mut Random) -> Load {
-        let answers = 1 + random.below(BURST_ANSWERS_MAX);
+        let answers = 1 + random.below(BURST_MAX);
         let mut broker = Some(broker);
         let address = broker.as_ref().expect("just given").address();
         let answers = usize::try_from(answers).expect("a few");
@@ -408,8 +431,8 @@ impl Running {
     /// Lets everything be answered.
     pub(crate) fn finish(self) -> Load {
         self.stop.store(true, Ordering::Relaxed);
-        let load = self.join();
-        assert_eq!(load.unanswered(), 0, "a producer lost its connection: {:?}", load.refusals());
+        let mut load = self.join();
+        assert_eq!(load.unanswered(), 0, "a producer lost its connection: {:?}", load.take_refusals());
         load
     }
 }

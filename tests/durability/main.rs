@@ -1,10 +1,13 @@
-//! What survives a loss of power: the tests that need a disk of their own to be cut off.
+//! What survives the broker's death and the loss of power, and what hostile clients cost.
 //!
-//! `powercut` is the instrument, `self_check` proves that it sees lost writes and loses no flushed one.
+//! `broker`, `load` and `checker` are what the tests `kill`, `power` and `hostile` are made of. `powercut` is the disk
+//! that is cut off, and `self_check` proves that it sees lost writes and loses no flushed one.
 
 mod broker;
 mod checker;
+mod hostile;
 mod kill;
 mod load;
+mod power;
 mod powercut;
 mod self_check;

@@ -8,6 +8,7 @@
 //! | [`unsafety`] | `unsafe` in named files, each with its reason |
 //! | [`words`] | unfinished code, sleeping tests, paths of one machine |
 //! | [`pages`] | the pages of the errors that a user meets |
+//! | [`planted`] | planted bugs are switched on by no manifest |
 //! | [`licences`] | licences of all dependencies, and `Cargo.lock` in step |
 //! | [`tree`], [`source`], [`lexer`] | the repository as text, parsed as far as the rules need |
 //!
@@ -21,6 +22,7 @@ mod lexer;
 mod licences;
 mod modules;
 mod pages;
+mod planted;
 mod source;
 mod tree;
 mod unsafety;
@@ -111,6 +113,11 @@ fn text_is_clean() {
 #[test]
 fn errors_have_their_pages() {
     hold("errors have their pages", &pages::check(&TREE));
+}
+
+#[test]
+fn planted_bugs_stay_planted() {
+    hold("planted bugs stay planted", &planted::check(&TREE));
 }
 
 #[test]

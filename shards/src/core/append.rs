@@ -98,6 +98,7 @@ impl Shard {
     }
 
     fn await_acks(&mut self, id: PartitionId, acks: Acks, waiting: Waiting, is_duplicate: bool) {
+        let acks = if cfg!(feature = "planted-bug-ack-before-flush") { Acks::Leader } else { acks };
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         let large_hold_back = self.rules.hold(Rule::leader_ack_waits_for_large)
             || partition.tail.back().is_some_and(|b| b.large == Some(Large::Writing));

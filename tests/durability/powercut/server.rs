@@ -20,6 +20,7 @@ use fuser::{
     ReplyWrite, Request, SessionACL, WriteFlags,
 };
 
+use super::device::{command, run};
 use super::volume::{self, CutReport, SECTOR_BYTES, Volume};
 
 const VOLUME_NAME: &str = "volume";
@@ -123,8 +124,11 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        if let Some(session) = self.session.take()
-            && let Err(error) = session.umount_and_join()
+        let Some(session) = self.session.take() else { return };
+        // The kernel lets go of a loop device's file a moment after the device is seen to be free; until then only a lazy
+        // unmount works.
+        if session.umount_and_join().is_err()
+            && let Err(error) = run(command("umount", &["--lazy"]).arg(&self.directory))
         {
             eprintln!("power cut: {} stays mounted: {error}", self.directory.display());
         }
