@@ -16,6 +16,7 @@ pub mod dispatch;
 pub mod engine;
 pub mod errors;
 pub mod fetch;
+pub mod find_coordinator;
 pub mod image_view;
 pub mod init_producer_id;
 pub mod list_offsets;

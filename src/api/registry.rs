@@ -3,8 +3,8 @@
 use std::ops::RangeInclusive;
 
 use super::{
-    api_versions, create_topics, delete_topics, describe_cluster, describe_configs, fetch, init_producer_id,
-    list_offsets, metadata, offset_for_leader_epoch, produce,
+    api_versions, create_topics, delete_topics, describe_cluster, describe_configs, fetch, find_coordinator,
+    init_producer_id, list_offsets, metadata, offset_for_leader_epoch, produce,
 };
 use crate::wire::Encoding;
 use crate::wire::api_versions::ApiVersion;
@@ -37,6 +37,7 @@ pub const APIS: &[&Api] = &[
     &fetch::API,
     &list_offsets::API,
     &metadata::API,
+    &find_coordinator::API,
     &api_versions::API,
     &create_topics::API,
     &delete_topics::API,

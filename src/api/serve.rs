@@ -9,7 +9,7 @@ use super::engine::Engine;
 use super::image_view::ImageView;
 use super::{
     CloseReason, Request, api_versions, create_topics, delete_topics, describe_cluster, describe_configs,
-    fetch, init_producer_id, list_offsets, metadata, offset_for_leader_epoch, produce,
+    fetch, find_coordinator, init_producer_id, list_offsets, metadata, offset_for_leader_epoch, produce,
 };
 use crate::cluster::image::NewTopic;
 use crate::config::Settings;
@@ -96,6 +96,7 @@ async fn serve_other<E: Engine>(
             offset_for_leader_epoch::handle(request, engine).await
         }
         key if key == describe_configs::API.key => describe_configs::handle(request, context, engine),
+        key if key == find_coordinator::API.key => find_coordinator::handle(request),
         key if key == describe_cluster::API.key => describe_cluster::handle(request, &context.view(engine)),
         key => Err(CloseReason::UnknownApi { api_key: key, api_version: request.version() }),
     };

@@ -56,8 +56,8 @@ const PORT_POLL: Duration = Duration::from_millis(20);
 const STAGING_PATH: &str = "/dev/shm";
 
 /// Runs a broker until a signal stops it.
-pub fn serve(settings: Settings) -> Result<(), Error> {
-    check_ports(&settings)?;
+pub fn serve(mut settings: Settings) -> Result<(), Error> {
+    check_ports(&mut settings)?;
     let flush_method = flush_method(&settings)?;
     let directory = DataDirectory::open(&settings.log_dir, DEAD_WAIT)?;
     let control = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -150,10 +150,19 @@ fn print(text: &str) {
 
 // ---- what must be right before anything is opened
 
-/// Tries each address, so that a port that is taken is told before the directory is touched.
-fn check_ports(settings: &Settings) -> Result<(), Error> {
-    for listener in &settings.listeners {
-        drop(listen(&listener.address)?);
+/// Tries each address, so that a port that is taken is told before the directory is touched. Port 0 becomes a free port here,
+/// because clients have to be told it.
+fn check_ports(settings: &mut Settings) -> Result<(), Error> {
+    for listener in &mut settings.listeners {
+        let bound = listen(&listener.address)?;
+        if listener.address.port == 0 {
+            let address = bound.local_addr().map_err(Error::system("reading a listener's address"))?;
+            listener.address.port = address.port();
+            let advertised = settings.advertised_listeners.iter_mut().find(|a| a.name == listener.name);
+            if let Some(advertised) = advertised.filter(|a| a.address.port == 0) {
+                advertised.address.port = address.port();
+            }
+        }
     }
     drop(listen(&settings.admin_listener)?);
     Ok(())

@@ -5,7 +5,8 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::{
     CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest,
-    InitProducerIdRequest, ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest,
+    FindCoordinatorRequest, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest,
+    OffsetForLeaderEpochRequest,
 };
 use kafka_protocol::protocol::{Decodable, Encodable};
 
@@ -34,6 +35,7 @@ guarded! {
     OffsetForLeaderEpochRequest: OFFSET_FOR_LEADER_EPOCH,
     DescribeConfigsRequest: DESCRIBE_CONFIGS,
     DescribeClusterRequest: DESCRIBE_CLUSTER,
+    FindCoordinatorRequest: FIND_COORDINATOR,
 }
 
 /// Decodes the request whose body begins at byte `body_at` of `frame`. The text in it is copied once.

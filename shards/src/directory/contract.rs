@@ -553,6 +553,19 @@ fn check<S: Site>(site: &mut S, opened: &[Opened], sent: &Sent, logs: i32) {
 // ---- what only a real disk has
 
 #[test]
+fn a_directory_that_was_taken_away_is_not_made_anew() {
+    let mut site = Real::new();
+    let base = site.data.layout().base().to_owned();
+    let aside = base.with_extension("taken-away");
+    std::fs::rename(&base, &aside).unwrap();
+    assert!(site.disk().replace_manifest("0000000001-0", b"manifest").is_err());
+    assert!(site.disk().write_segment(segment(0, 0), 0, &[1; BLOCK_BYTES]).is_err());
+    assert!(!base.exists(), "nothing was created in its place");
+    std::fs::rename(&aside, &base).unwrap();
+    site.disk().replace_manifest("0000000001-0", b"manifest").unwrap();
+}
+
+#[test]
 fn manifests_with_a_path_for_a_name_are_refused() {
     let mut site = Real::new();
     let error = site.disk().read_manifest("../root").unwrap_err();

@@ -126,6 +126,7 @@ impl RealDisk {
 
     fn segment_to_write(&mut self, file: SegmentFile) -> Result<&File, DiskError> {
         if self.segment(file)?.is_none() {
+            self.require_home()?;
             let path = self.segment_path(file);
             let directory = files::parent(&path);
             fs::create_dir_all(directory).map_err(naming("creating", directory))?;
@@ -133,6 +134,13 @@ impl RealDisk {
             self.last = Some((file, opened));
         }
         self.segment_that_exists(file)
+    }
+
+    /// Whether the data directory is still where it was. If its file system was taken away under a running broker, making
+    /// it anew on what lies beneath would let a manifest be committed there, and the journal be trimmed for it.
+    fn require_home(&self) -> Result<(), DiskError> {
+        let format = self.layout.format();
+        fs::metadata(&format).map(drop).map_err(|error| naming("looking for", &format)(error).into())
     }
 
     fn manifest_path(&self, name: &str) -> Result<PathBuf, DiskError> {
@@ -160,6 +168,7 @@ impl Disk for RealDisk {
     }
 
     fn replace_manifest(&mut self, name: &str, bytes: &[u8]) -> Result<(), DiskError> {
+        self.require_home()?;
         files::create_directories(&self.layout.manifests())?;
         Ok(files::replace(&self.manifest_path(name)?, bytes)?)
     }

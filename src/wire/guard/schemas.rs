@@ -5,7 +5,7 @@
 use super::{Field, Kind, NEVER, Schema};
 
 /// Every table.
-pub const ALL: [&Schema; 8] = [
+pub const ALL: [&Schema; 9] = [
     &LIST_OFFSETS,
     &METADATA,
     &CREATE_TOPICS,
@@ -14,6 +14,7 @@ pub const ALL: [&Schema; 8] = [
     &OFFSET_FOR_LEADER_EPOCH,
     &DESCRIBE_CONFIGS,
     &DESCRIBE_CLUSTER,
+    &FIND_COORDINATOR,
 ];
 
 const BOOL: Kind = Kind::Fixed(1);
@@ -206,5 +207,18 @@ pub const DESCRIBE_CLUSTER: Schema = Schema {
         always("include cluster authorized operations", BOOL),
         since("endpoint type", 1, I8),
         since("include fenced brokers", 2, BOOL),
+    ],
+};
+
+/// FindCoordinator 0-6.
+pub const FIND_COORDINATOR: Schema = Schema {
+    name: "FindCoordinator",
+    api_key: 10,
+    versions: 0..=6,
+    flexible_from: 3,
+    fields: &[
+        between("key", 0, 3, STRING),
+        since("key type", 1, I8),
+        since("coordinator keys", 4, array(&STRING)),
     ],
 };
