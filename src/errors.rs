@@ -20,6 +20,8 @@ pub enum Page {
     CpuNotAllowed,
     /// Another process listens on an address of `listeners` or `corelane.admin.listener`. Met by the broker at start.
     PortTaken,
+    /// An address of `listeners` or `corelane.admin.listener` is not this machine's, or this user may not listen on it.
+    AddressUnusable,
     /// The kernel or a container's filter refuses io_uring. Met by the engine when a shard creates its ring.
     IoUringDisabled,
     /// The limit on locked memory cannot hold a shard's ring and buffers. Met by the engine when a shard starts.
@@ -88,13 +90,14 @@ const fn runtime(slug: &'static str, kept: &'static str, remedy: &'static str) -
 
 impl Page {
     /// Every page: first what is wrong with the settings, then what the machine refuses.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::UnknownKey,
         Self::BadValue,
         Self::ConfigUnreadable,
         Self::ListenerNotServed,
         Self::CpuNotAllowed,
         Self::PortTaken,
+        Self::AddressUnusable,
         Self::IoUringDisabled,
         Self::MemlockTooLow,
         Self::DirectoryLocked,
@@ -161,14 +164,19 @@ impl Page {
                 "the data directory was not opened",
                 "stop the other process (`ss -ltnp` names it), or choose another port",
             ),
+            Self::AddressUnusable => runtime(
+                "address-unusable",
+                "the data directory was not opened",
+                "name an address of this machine (`ip address` lists them) and a port that this user may use",
+            ),
             Self::IoUringDisabled => runtime(
                 "io-uring-disabled",
-                "the data directory was not changed",
+                "every record; the logs were recovered and nobody was served",
                 "allow io_uring: `sysctl kernel.io_uring_disabled=0`, or the container's seccomp profile",
             ),
             Self::MemlockTooLow => runtime(
                 "memlock-too-low",
-                "the data directory was not changed",
+                "every record; the logs were recovered and nobody was served",
                 "raise the limit: `ulimit -l unlimited`, or LimitMEMLOCK=infinity in the service's unit",
             ),
             Self::DirectoryLocked => runtime(
@@ -179,7 +187,7 @@ impl Page {
             Self::DirectoryUnwritable => runtime(
                 "directory-unwritable",
                 "the data directory was not changed",
-                "give the directory to the user that runs Corelane, or choose another `log.dirs`",
+                "name in `log.dirs` a directory, not a file, that this user may create or write",
             ),
             Self::DirectoryOnTmpfs => runtime(
                 "directory-on-tmpfs",
@@ -194,12 +202,12 @@ impl Page {
             Self::NotADataDirectory => runtime(
                 "not-a-data-directory",
                 "the directory and its files were not touched",
-                "choose an empty or a new directory for `log.dirs`",
+                "choose an empty or a new directory for `log.dirs`; if this one is Corelane's, restore it from a copy",
             ),
             Self::DirectoryDamaged => runtime(
                 "directory-damaged",
-                "nothing was changed; what is whole can still be read",
-                "restore the damaged file from a copy, or ask for help with the message above",
+                "everything: no log was opened or changed",
+                "copy the directory before anything else, then restore all of it from a copy of a stopped broker",
             ),
             Self::BrokerFailed => runtime(
                 "broker-failed",

@@ -13,7 +13,7 @@ use crate::errors::{Explained, Page};
 /// See each variant for what was kept.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// An address is in use, before anything was opened.
+    /// An address is in use or no address of this machine, before anything was opened.
     #[error("cannot listen on {address}: {source}")]
     Listen {
         /// The address.
@@ -62,10 +62,13 @@ impl Error {
 impl Explained for Error {
     fn page(&self) -> Page {
         match self {
+            Error::Listen { source, .. } if source.kind() != io::ErrorKind::AddrInUse => {
+                Page::AddressUnusable
+            }
             Error::Listen { .. } | Error::Shards(runtime::Error::Bind(_)) => Page::PortTaken,
             Error::Directory(error) => page_of_directory(error),
-            Error::Shards(error) if error.to_string().contains("memlock") => Page::MemlockTooLow,
-            Error::Shards(error) if error.to_string().contains("io_uring") => Page::IoUringDisabled,
+            Error::Shards(error) if says(error, "memlock") => Page::MemlockTooLow,
+            Error::Shards(error) if says(error, "io_uring") => Page::IoUringDisabled,
             Error::Store(_) | Error::Metadata(_) | Error::Recovery(_) => Page::DirectoryDamaged,
             Error::NotServed(_) => Page::BadValue,
             Error::Change(_) | Error::Shards(_) | Error::System { .. } => Page::BrokerFailed,
@@ -73,12 +76,40 @@ impl Explained for Error {
     }
 }
 
+/// Whether a failed shard's reason, which is text only, contains a word in small letters.
+fn says(error: &runtime::Error, word: &str) -> bool {
+    error.to_string().to_lowercase().contains(word)
+}
+
 fn page_of_directory(error: &OpenError) -> Page {
     match error {
         OpenError::Unwritable(_) => Page::DirectoryUnwritable,
         OpenError::InMemory { .. } | OpenError::NoDirectIo { .. } => Page::DirectoryOnTmpfs,
-        OpenError::NotOurs { .. } | OpenError::Damaged { .. } => Page::NotADataDirectory,
+        OpenError::NotOurs { .. } => Page::NotADataDirectory,
+        OpenError::Damaged { .. } => Page::DirectoryDamaged,
         OpenError::Locked { .. } => Page::DirectoryLocked,
         OpenError::Newer { .. } => Page::DirectoryFormatNewer,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use corelane_shards::types::ShardIndex;
+
+    use super::*;
+
+    #[test]
+    fn each_reason_has_the_page_that_mends_it() {
+        let listen = |kind: io::ErrorKind| Error::Listen { address: "h:1".to_owned(), source: kind.into() };
+        assert_eq!(listen(io::ErrorKind::AddrInUse).page(), Page::PortTaken);
+        assert_eq!(listen(io::ErrorKind::AddrNotAvailable).page(), Page::AddressUnusable);
+        assert_eq!(listen(io::ErrorKind::PermissionDenied).page(), Page::AddressUnusable);
+        let start = |reason: &str| {
+            let reason = reason.to_owned();
+            Error::Shards(runtime::Error::Start { shard: ShardIndex(0), cpu: 0, reason })
+        };
+        assert_eq!(start("IO error occurred: MemLockLimit(0/524288)").page(), Page::MemlockTooLow);
+        assert_eq!(start("failed to create an io_uring: EPERM").page(), Page::IoUringDisabled);
+        assert_eq!(start("a panic").page(), Page::BrokerFailed);
     }
 }

@@ -57,26 +57,15 @@ impl Source for BrokerSource {
 fn shard_families(counters: &[Arc<Counters>]) -> Vec<Family> {
     let snapshots: Vec<_> = counters.iter().map(|c| c.snapshot().values()).collect();
     let Some(first) = snapshots.first() else { return Vec::new() };
-    let family = |(at, (name, _)): (usize, &(&'static str, u64))| {
+    let family = |(at, (name, help, _)): (usize, &(&'static str, &'static str, u64))| {
         let kind = if name.ends_with("_total") { Kind::Counter } else { Kind::Gauge };
         let samples = snapshots.iter().enumerate().map(|(shard, values)| Sample {
             labels: vec![("shard", shard.to_string())],
-            value: Value::Integer(values[at].1),
+            value: Value::Integer(values[at].2),
         });
-        Family { name, help: help(name), kind, samples: samples.collect() }
+        Family { name, help, kind, samples: samples.collect() }
     };
     first.iter().enumerate().map(family).collect()
-}
-
-/// A line for people; the counters themselves are documented where they are declared.
-fn help(name: &str) -> &'static str {
-    if name.ends_with("_bytes_total") || name.ends_with("_bytes") {
-        "Bytes, by shard."
-    } else if name.ends_with("_total") {
-        "Events since the start, by shard."
-    } else {
-        "The number now, by shard."
-    }
 }
 
 fn recovery_families(report: &Report) -> Vec<Family> {

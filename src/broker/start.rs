@@ -118,6 +118,7 @@ async fn run(
         tracing::warn!(%error, "the staging files cannot be removed; the next start ignores them");
     }
     directory.mark_stopped()?;
+    tracing::info!("stopped; the next start has nothing to recover");
     Ok(())
 }
 

@@ -300,7 +300,7 @@ pub static FLUSH_METHOD: Key = Key {
     importance: Importance::Medium,
     dynamic: false,
     doc: "How the journal reaches the disk: by writes that are durable when they complete, by a flush after the \
-          write, or by whichever suits the device and the CPUs.",
+          write, or (`auto`, not served yet) by whichever suits the device and the CPUs.",
 };
 
 /// `corelane.journal.bytes`

@@ -173,6 +173,7 @@ over_every_disk! {
     segments_that_are_not_named_go,
     every_generation_is_new,
     an_empty_directory_opens_with_any_number_of_shards,
+    logs_whose_root_is_lost_are_refused_and_kept,
     what_the_journal_has_is_there_after_a_reboot,
     what_only_staging_memory_has_is_there_after_a_kill,
     and_is_gone_after_a_reboot,
@@ -290,6 +291,15 @@ fn an_empty_directory_opens_with_any_number_of_shards<S: Site>() {
     }
 }
 
+fn logs_whose_root_is_lost_are_refused_and_kept<S: Site>() {
+    let mut site = S::new();
+    // A first start that died before its root was durable: there are no logs yet, so nothing can be lost.
+    assert!(try_open(&mut S::new(), 1, 0, LeaderEpoch(3)).is_ok());
+    let error = try_open(&mut site, 1, 2, LeaderEpoch(3)).err().expect("the root is missing");
+    assert!(matches!(error, recovery::Error::RootMissing(2)), "{error}");
+    assert!(site.disk().read_root().unwrap().is_none(), "no new root hides the loss");
+}
+
 fn what_the_journal_has_is_there_after_a_reboot<S: Site>() {
     let mut broker = Broker::<S>::start(S::new(), 2, 4);
     let sent = broker.send(Acks::All, Carry::All);
@@ -373,6 +383,15 @@ fn owner(id: PartitionId, shards: u16) -> ShardIndex {
 }
 
 fn open<S: Site>(site: &mut S, shards: u16, logs: i32) -> (Vec<Opened>, Report) {
+    try_open(site, shards, logs, LeaderEpoch(0)).unwrap()
+}
+
+fn try_open<S: Site>(
+    site: &mut S,
+    shards: u16,
+    logs: i32,
+    epoch_floor: LeaderEpoch,
+) -> Result<(Vec<Opened>, Report), recovery::Error> {
     let known: BTreeSet<PartitionId> = (0..logs).map(partition).collect();
     let opening = Opening {
         shards,
@@ -381,11 +400,11 @@ fn open<S: Site>(site: &mut S, shards: u16, logs: i32) -> (Vec<Opened>, Report) 
         owner: &|id| owner(id, shards),
         geometry: Geometry { capacity: JOURNAL_BYTES, group_bytes_max: GROUP_BYTES },
         flush_method: FlushMethod::Fdatasync,
-        epoch_floor: LeaderEpoch(0),
+        epoch_floor,
         now: NOW,
         rules: &Rules::default(),
     };
-    recovery::open(&mut site.disk(), &opening).unwrap()
+    recovery::open(&mut site.disk(), &opening)
 }
 
 impl<S: Site> Broker<S> {

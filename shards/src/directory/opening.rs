@@ -39,10 +39,10 @@ pub struct DataDirectory {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// It cannot be created or written.
-    #[error("the data directory cannot be used: {0}; give it to this user, or choose another log.dirs")]
+    #[error("the data directory cannot be used: {0}")]
     Unwritable(#[from] FileError),
     /// It lies in memory.
-    #[error("the data directory {} lies in memory ({kind}); choose a directory on a disk", path.display())]
+    #[error("the data directory {} lies in memory ({kind})", path.display())]
     InMemory {
         /// The directory.
         path: PathBuf,
@@ -62,7 +62,7 @@ pub enum OpenError {
     },
     /// It holds files and is no data directory.
     #[error(
-        "{} is not a data directory: it has no file `format`, and contains {}; choose an empty or a new directory",
+        "{} is not a data directory: it has no file `format`, and contains {}",
         path.display(), names.join(", ")
     )]
     NotOurs {
@@ -81,8 +81,7 @@ pub enum OpenError {
     },
     /// A later release wrote it.
     #[error(
-        "the data directory {} has format version {found}, and this release knows up to version {newest}; \
-         run the release that wrote it, or a later one",
+        "the data directory {} has format version {found}, and this release knows up to version {newest}",
         path.display(), newest = format_file::VERSION
     )]
     Newer {
@@ -92,7 +91,7 @@ pub enum OpenError {
         found: u32,
     },
     /// Its format file is not what was written.
-    #[error("{} cannot be believed: {reason}; restore the directory from a copy", path.display())]
+    #[error("{} cannot be believed: {reason}", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -107,7 +106,8 @@ impl OpenError {
         match self {
             OpenError::Unwritable(_) => "directory-unwritable",
             OpenError::InMemory { .. } | OpenError::NoDirectIo { .. } => "directory-on-tmpfs",
-            OpenError::NotOurs { .. } | OpenError::Damaged { .. } => "not-a-data-directory",
+            OpenError::NotOurs { .. } => "not-a-data-directory",
+            OpenError::Damaged { .. } => "directory-damaged",
             OpenError::Locked { .. } => "directory-locked",
             OpenError::Newer { .. } => "directory-format-newer",
         }
@@ -276,7 +276,7 @@ mod tests {
         fs::write(scratch.path().join("meta.properties"), "").unwrap();
         let error = DataDirectory::open(scratch.path(), WAIT).unwrap_err();
         assert_eq!(error.page(), "not-a-data-directory");
-        assert!(error.to_string().contains("contains meta.properties;"), "{error}");
+        assert!(error.to_string().contains("contains meta.properties"), "{error}");
         assert_eq!(files::names(scratch.path()).unwrap(), ["meta.properties"]);
     }
 
@@ -294,7 +294,7 @@ mod tests {
     fn a_newer_or_damaged_format_is_refused_and_kept() {
         let lines = "Corelane data directory\nversion: 9\n";
         let newer = format!("{lines}checksum: {:08x}\n", crc32fast::hash(lines.as_bytes()));
-        for (text, page) in [(newer.as_str(), "directory-format-newer"), ("x", "not-a-data-directory")] {
+        for (text, page) in [(newer.as_str(), "directory-format-newer"), ("x", "directory-damaged")] {
             let scratch = Scratch::new();
             fs::write(scratch.path().join("format"), text).unwrap();
             assert_eq!(DataDirectory::open(scratch.path(), WAIT).unwrap_err().page(), page);

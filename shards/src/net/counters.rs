@@ -4,17 +4,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Declares the counters and their snapshot side by side.
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
+    ($(#[doc = $doc:literal] $(#[doc = $more:literal])* $name:ident,)*) => {
         /// A shard's counters. Gauges are counters that also go down.
         #[derive(Debug, Default)]
         pub struct Counters {
-            $($(#[$doc])* pub $name: Counter,)*
+            $(#[doc = $doc] $(#[doc = $more])* pub $name: Counter,)*
         }
 
         /// A shard's counters at one moment, each read by itself.
         #[derive(Clone, Debug, Default, PartialEq, Eq)]
         pub struct Snapshot {
-            $($(#[$doc])* pub $name: u64,)*
+            $(#[doc = $doc] $(#[doc = $more])* pub $name: u64,)*
         }
 
         impl Counters {
@@ -25,9 +25,9 @@ macro_rules! counters {
         }
 
         impl Snapshot {
-            /// Names and values, in order of declaration.
-            pub fn values(&self) -> Vec<(&'static str, u64)> {
-                vec![$((stringify!($name), self.$name),)*]
+            /// Names, what is counted, and values, in order of declaration.
+            pub fn values(&self) -> Vec<(&'static str, &'static str, u64)> {
+                vec![$((stringify!($name), concat!($doc $(, $more)*).trim_ascii(), self.$name),)*]
             }
         }
     };

@@ -15,13 +15,24 @@ pub enum FrameError {
     #[error("a frame of negative length {0}")]
     Negative(i32),
     /// The length is beyond `socket.request.max.bytes`.
-    #[error("a frame of {length} bytes, beyond the limit of {limit}")]
+    #[error("a frame of {length} bytes, beyond the limit of {limit}{}", spoken(*length))]
     TooLarge {
         /// What the peer announced.
         length: usize,
         /// `socket.request.max.bytes`.
         limit: usize,
     },
+}
+
+/// What the peer seems to speak instead of Kafka's protocol, where its first four bytes betray it.
+fn spoken(length: usize) -> &'static str {
+    match u32::try_from(length).unwrap_or(0).to_be_bytes() {
+        [0x16, 0x03, ..] => ": the peer seems to speak TLS",
+        [b'G', b'E', b'T', b' '] | [b'P', b'O', b'S', b'T'] | [b'H', b'E', b'A', b'D'] => {
+            ": the peer seems to speak HTTP"
+        }
+        _ => "",
+    }
 }
 
 /// What the received bytes amount to.
@@ -226,5 +237,14 @@ mod tests {
         drop(other);
         input.push(Slice::from_vec(bytes[3000..].to_vec()));
         assert_eq!(parse_all(&mut parser, &mut input, &slab), [frame]);
+    }
+
+    #[test]
+    fn another_protocol_is_named() {
+        let told =
+            |bytes: [u8; 4]| FrameError::TooLarge { length: u32::from_be_bytes(bytes) as usize, limit: 1000 };
+        assert!(told([0x16, 3, 1, 0]).to_string().ends_with(": the peer seems to speak TLS"));
+        assert!(told(*b"GET ").to_string().ends_with(": the peer seems to speak HTTP"));
+        assert!(told(*b"\x7f\xff\xff\xff").to_string().ends_with("the limit of 1000"));
     }
 }

@@ -13,6 +13,11 @@ pub enum Error {
     /// The root is not whole.
     #[error("the root of the data directory cannot be read: {0}")]
     Root(#[from] root::Error),
+    /// There is no root, though logs were served from here. To begin anew would delete their segments.
+    #[error(
+        "the root of the data directory is missing, though the metadata name {0} logs that it must vouch for"
+    )]
+    RootMissing(usize),
     /// A manifest is not whole.
     #[error("the manifest {name} cannot be read: {source}")]
     Manifest {

@@ -66,7 +66,7 @@ pub struct Report {
 /// No write of a former process may still be under way. On an error nothing was changed that the next attempt needs.
 pub fn open(disk: &mut impl Disk, opening: &Opening<'_>) -> Result<(Vec<Opened>, Report), Error> {
     let mut report = Report::default();
-    let old = read_old(disk)?;
+    let old = read_old(disk, opening)?;
     let mut parts: BTreeMap<PartitionId, manifest::Partition> = BTreeMap::new();
     for (i, manifest) in (0..).zip(&old.manifests) {
         for part in recover(disk, ShardIndex(i), manifest, opening, &mut report)? {
@@ -124,8 +124,15 @@ struct Old {
     manifests: Vec<Manifest>,
 }
 
-fn read_old(disk: &mut impl Disk) -> Result<Old, Error> {
-    let Some(bytes) = disk.read_root()? else { return Ok(Old { epoch: 0, manifests: Vec::new() }) };
+fn read_old(disk: &mut impl Disk, opening: &Opening<'_>) -> Result<Old, Error> {
+    let Some(bytes) = disk.read_root()? else {
+        // The first root is durable before anybody is served, so before the metadata can name a log and give it an epoch.
+        let was_served = !opening.known.is_empty() && opening.epoch_floor > LeaderEpoch(0);
+        if was_served {
+            return Err(Error::RootMissing(opening.known.len()));
+        }
+        return Ok(Old { epoch: 0, manifests: Vec::new() });
+    };
     let root = Root::decode(&bytes)?;
     let mut manifests = Vec::with_capacity(root.manifests.len());
     for name in root.manifests {
