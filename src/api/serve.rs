@@ -96,7 +96,7 @@ async fn serve_other<E: Engine>(
             offset_for_leader_epoch::handle(request, engine).await
         }
         key if key == describe_configs::API.key => describe_configs::handle(request, context, engine),
-        key if key == find_coordinator::API.key => find_coordinator::handle(request),
+        key if key == find_coordinator::API.key => find_coordinator::handle(request, &context.view(engine)),
         key if key == describe_cluster::API.key => describe_cluster::handle(request, &context.view(engine)),
         key => Err(CloseReason::UnknownApi { api_key: key, api_version: request.version() }),
     };
