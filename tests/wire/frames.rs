@@ -41,6 +41,7 @@ fn flexible_from(api: &str) -> i16 {
         "create_topics" => 5,
         "delete_topics" | "offset_for_leader_epoch" | "describe_configs" => 4,
         "init_producer_id" => 2,
+        "find_coordinator" => 3,
         "describe_cluster" => 0,
         unknown => panic!("no such API was captured: {unknown}"),
     }
@@ -68,7 +69,8 @@ captured!(
     "init_producer_id",
     "offset_for_leader_epoch",
     "describe_configs",
-    "describe_cluster"
+    "describe_cluster",
+    "find_coordinator"
 );
 
 /// The captured exchanges of one API.

@@ -171,6 +171,7 @@ fn file_of(schema: &guard::Schema) -> &'static str {
     match schema.api_key {
         2 => "list_offsets",
         3 => "metadata",
+        10 => "find_coordinator",
         19 => "create_topics",
         20 => "delete_topics",
         22 => "init_producer_id",
@@ -192,6 +193,7 @@ pub(crate) fn decode_guarded(
     match api_key {
         2 => generated::decode::<m::ListOffsetsRequest>(frame, at, version).map(drop),
         3 => generated::decode::<m::MetadataRequest>(frame, at, version).map(drop),
+        10 => generated::decode::<m::FindCoordinatorRequest>(frame, at, version).map(drop),
         19 => generated::decode::<m::CreateTopicsRequest>(frame, at, version).map(drop),
         20 => generated::decode::<m::DeleteTopicsRequest>(frame, at, version).map(drop),
         22 => generated::decode::<m::InitProducerIdRequest>(frame, at, version).map(drop),
