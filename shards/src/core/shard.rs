@@ -265,16 +265,7 @@ impl Shard {
 
     /// Takes charge of a new log, whose topic is durable in the metadata store. `epoch` was never given to a log before.
     pub fn create_partition(&mut self, id: PartitionId, epoch: LeaderEpoch, config: Config) {
-        let part = manifest::Partition {
-            topic: id.topic.0,
-            index: id.index.get(),
-            log_start: 0,
-            end: 0,
-            segments: Vec::new(),
-            tail_fragment: Vec::new(),
-            epochs: Vec::new(),
-            producers: Vec::new(),
-        };
+        let part = manifest::Partition::empty(id);
         let before = self.partitions.insert(id, Partition::open(&part, epoch, config));
         assert!(before.is_none(), "a log is created once");
     }

@@ -173,6 +173,20 @@ impl Manifest {
 }
 
 impl Partition {
+    /// The part of a log that no manifest has seen yet.
+    pub fn empty(id: PartitionId) -> Partition {
+        Partition {
+            topic: id.topic.0,
+            index: id.index.get(),
+            log_start: 0,
+            end: 0,
+            segments: Vec::new(),
+            tail_fragment: Vec::new(),
+            epochs: Vec::new(),
+            producers: Vec::new(),
+        }
+    }
+
     /// Which log this is.
     pub fn id(&self) -> PartitionId {
         PartitionId { topic: TopicId(self.topic), index: PartitionIndex(self.index) }

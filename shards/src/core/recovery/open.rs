@@ -82,7 +82,7 @@ pub fn open(disk: &mut impl Disk, opening: &Opening<'_>) -> Result<(Vec<Opened>,
         if let Entry::Vacant(new) = parts.entry(*id) {
             // Of a log that nothing vouches for, a dead process may have left files.
             disk.retain_segments(*id, &[])?;
-            new.insert(replay::empty(*id));
+            new.insert(manifest::Partition::empty(*id));
         }
     }
     let step = i32::from(opening.rules.hold(Rule::epoch_is_new));

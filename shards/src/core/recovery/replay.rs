@@ -105,7 +105,7 @@ fn find_log<'a>(
     id: PartitionId,
 ) -> Option<&'a mut Log> {
     if input.is_alive(id) {
-        return Some(logs.entry(id).or_insert_with(|| Log::new(empty(id))));
+        return Some(logs.entry(id).or_insert_with(|| Log::new(manifest::Partition::empty(id))));
     }
     if input.rules.hold(Rule::entries_name_the_incarnation) {
         return None;
@@ -127,20 +127,6 @@ fn voids(input: &Input<'_>) -> Result<BTreeSet<(PartitionId, Offset)>, Error> {
         }
     }
     Ok(voids)
-}
-
-/// The part of a log that no manifest has seen yet.
-pub(super) fn empty(id: PartitionId) -> manifest::Partition {
-    manifest::Partition {
-        topic: id.topic.0,
-        index: id.index.get(),
-        log_start: 0,
-        end: 0,
-        segments: Vec::new(),
-        tail_fragment: Vec::new(),
-        epochs: Vec::new(),
-        producers: Vec::new(),
-    }
 }
 
 impl Input<'_> {
