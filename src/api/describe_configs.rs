@@ -19,8 +19,8 @@ use super::bounds;
 use super::engine::Engine;
 use super::registry::Api;
 use super::serve::Context;
-use super::{CloseReason, ErrorCode, Request, topic_name};
-use crate::cluster::image::MetadataImage;
+use super::{CloseReason, ErrorCode, Request};
+use crate::cluster::image::{MetadataImage, validate_topic_name};
 use crate::config::{Described, Synonym, TopicSettings};
 
 /// DescribeConfigs.
@@ -86,7 +86,10 @@ fn describe_topic(
     context: &Context<'_>,
     image: &MetadataImage,
 ) -> Result<Vec<Described>, Refusal> {
-    topic_name::validate(name).map_err(|invalid| (invalid.into(), Some(invalid.to_string())))?;
+    validate_topic_name(name).map_err(|invalid| {
+        let message = invalid.to_string();
+        (invalid.into(), Some(message))
+    })?;
     let topic = image.topic_by_name(name).ok_or((ErrorCode::UnknownTopicOrPartition, None))?;
     let overrides = topic.overrides.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     // They were checked when the topic was created; the broker's own values may have changed with a restart.

@@ -6,7 +6,7 @@
 use corelane_shards::core::effect::{AppendError, FetchError};
 use corelane_shards::format::batch;
 
-use crate::cluster::image::{ChangeError, ChangeRefused};
+use crate::cluster::image::{ChangeError, ChangeRefused, NameError};
 
 macro_rules! error_codes {
     ($($variant:ident = $code:literal, $name:literal, $retriable:literal;)*) => {
@@ -136,8 +136,8 @@ impl From<&ChangeRefused> for ErrorCode {
     }
 }
 
-impl From<super::topic_name::Invalid> for ErrorCode {
-    fn from(_: super::topic_name::Invalid) -> Self {
+impl From<NameError> for ErrorCode {
+    fn from(_: NameError) -> Self {
         Self::InvalidTopicException
     }
 }

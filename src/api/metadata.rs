@@ -22,7 +22,8 @@ use kafka_protocol::protocol::StrBytes;
 
 use super::registry::Api;
 use super::view::{Broker, CLUSTER_OPERATIONS, Partition, TOPIC_OPERATIONS, Topic, View};
-use super::{CloseReason, ErrorCode, Request, topic_name};
+use super::{CloseReason, ErrorCode, Request};
+use crate::cluster::image::validate_topic_name;
 use crate::wire::{Uuid, generated};
 
 /// Metadata.
@@ -40,7 +41,7 @@ pub fn topics_to_create<'b>(body: &'b MetadataRequest, version: i16, view: &impl
     else {
         return Vec::new();
     };
-    let missing = |name: &&str| topic_name::validate(name).is_ok() && view.topic(name).is_none();
+    let missing = |name: &&str| validate_topic_name(name).is_ok() && view.topic(name).is_none();
     names.into_iter().filter(missing).collect()
 }
 
@@ -92,7 +93,7 @@ fn named<'n>(names: impl IntoIterator<Item = &'n str>, view: &impl View) -> Vec<
 }
 
 fn by_name(name: &str, view: &impl View) -> MetadataResponseTopic {
-    match (view.topic(name), topic_name::validate(name)) {
+    match (view.topic(name), validate_topic_name(name)) {
         (Some(topic), _) => describe(name, topic),
         (None, Ok(())) => failed(ErrorCode::UnknownTopicOrPartition).with_name(Some(text(name))),
         (None, Err(invalid)) => failed(invalid.into()).with_name(Some(text(name))),

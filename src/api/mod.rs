@@ -26,7 +26,6 @@ pub mod offset_for_leader_epoch;
 pub mod produce;
 pub mod registry;
 pub mod serve;
-pub mod topic_name;
 pub mod view;
 
 pub use dispatch::{CloseReason, Dispatch, Request, dispatch};
