@@ -47,6 +47,7 @@ impl From<AppendError> for ErrorCode {
         match error {
             AppendError::UnknownPartition => Self::NotLeaderOrFollower,
             AppendError::Invalid(invalid) => invalid.into(),
+            AppendError::LargerThanSegment => Self::RecordListTooLarge,
             AppendError::OutOfOrderSequence => Self::OutOfOrderSequenceNumber,
             AppendError::StaleProducerEpoch => Self::InvalidProducerEpoch,
             AppendError::PartitionStopped | AppendError::Stopped => Self::KafkaStorageError,

@@ -108,10 +108,6 @@ const IN_THE_FILE: &[(&str, &str)] = &[
         "error[E-BAD-VALUE]: FILE:1: `listeners` = `PLAINTEXT://:9092,SSL://:9092`: PLAINTEXT://:9092 and SSL://:9092 are one address; allowed: NAME://host:port, several with commas",
     ),
     (
-        "log.segment.bytes = 1048576\n",
-        "error[E-BAD-VALUE]: `log.segment.bytes` = `1048576` (FILE:1) with `message.max.bytes` = `1048588` (default): a segment must hold the largest batch",
-    ),
-    (
         "[corelane]\njournal.bytes = \"64MiB\"\n",
         "error[E-BAD-VALUE]: `corelane.staging.bytes` = `67108864` (default) with `corelane.journal.bytes` = `67108864` (FILE:2): `corelane.staging.bytes` must be at least 128MiB",
     ),

@@ -229,13 +229,11 @@ fn check_sizes(values: &Values) -> Result<(), Error> {
     at_least(values, &keys::MEMORY_BYTES, request, &keys::SOCKET_REQUEST_MAX_BYTES)
 }
 
-/// The largest batch must fit into a segment file, and into the journal. A topic's own limits are checked the same way.
+/// The largest batch must fit into the journal. A topic's own limit is checked the same way.
+///
+/// It need not fit into a segment: as with Kafka, a batch that a segment cannot hold is refused when it comes.
 pub(crate) fn check_batch(values: &Values) -> Result<(), Error> {
     let message: u64 = values.integer(&keys::MESSAGE_MAX_BYTES);
-    if message > values.integer(&keys::LOG_SEGMENT_BYTES) {
-        let rule = "a segment must hold the largest batch".to_owned();
-        return Err(contradiction(values, &[&keys::LOG_SEGMENT_BYTES, &keys::MESSAGE_MAX_BYTES], rule));
-    }
     at_least(values, &keys::JOURNAL_BYTES, message + JOURNAL_OVERHEAD_BYTES, &keys::MESSAGE_MAX_BYTES)
 }
 

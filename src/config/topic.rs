@@ -114,12 +114,6 @@ mod tests {
             ("log.segment.bytes", "2097152", "topic: unknown key `log.segment.bytes`"),
             (
                 "max.message.bytes",
-                "2000000000",
-                "`log.segment.bytes` = `1073741824` (default) with `max.message.bytes` = `2000000000` (topic): \
-                 a segment must hold the largest batch",
-            ),
-            (
-                "max.message.bytes",
                 "100000000",
                 "`corelane.journal.bytes` = `16777216` (default) with `max.message.bytes` = `100000000` (topic): \
                  `corelane.journal.bytes` must be at least 96MiB",

@@ -3,7 +3,7 @@
 mod driver;
 
 use corelane_shards::core::effect::{Effect, StopReason, Tag};
-use corelane_shards::core::{Acks, AppendError, FetchError, Tuning};
+use corelane_shards::core::{Acks, AppendError, Config, FetchError, Tuning};
 use corelane_shards::format::manifest;
 use corelane_shards::limits::{CHECKPOINT_FLUSHES_IN_FLIGHT, LAZY_RUNS_IN_FLIGHT};
 use corelane_shards::types::{Offset, ProducerId};
@@ -343,4 +343,18 @@ fn a_checkpoint_flushes_a_few_segments_at_a_time() {
     assert_eq!((flushes_max, writes_max), (CHECKPOINT_FLUSHES_IN_FLIGHT, LAZY_RUNS_IN_FLIGHT));
     assert_eq!(shard.manifests.last().expect("one was written").partitions.len(), 100);
     assert!(shard.core.partitions().all(|p| p.flushed.boundary.end == Offset(1)));
+}
+
+/// Segments may be smaller than the largest batch: a batch that no segment of the log can hold is refused, and only it.
+#[test]
+fn a_batch_larger_than_a_segment_is_refused() {
+    let mut shard =
+        Driver::new(Size { group: 64 << 10, journal: 4 << 20, chunks: 16, slab: 8 << 20 }, tuning());
+    shard.create_with(1, Config { segment_bytes: 5000, ..config() });
+    assert_eq!(shard.append(1, 6000, Acks::All), Err(AppendError::LargerThanSegment));
+    shard.append(1, 4000, Acks::All).expect("it fits");
+    shard.append(1, 4000, Acks::All).expect("it fits the next segment");
+    shard.rest(20);
+    let partition = shard.core.partition(id(1)).expect("it is there");
+    assert_eq!((partition.end, partition.segments.len()), (Offset(2), 2));
 }

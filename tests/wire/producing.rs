@@ -90,6 +90,7 @@ fn the_engines_refusals_are_kafkas_codes() {
     for (error, code) in [
         (AppendError::Invalid(too_large), 10),
         (AppendError::Invalid(crc), 2),
+        (AppendError::LargerThanSegment, 18),
         (AppendError::OutOfOrderSequence, 45),
         (AppendError::StaleProducerEpoch, 47),
         (AppendError::PartitionStopped, 56),

@@ -47,6 +47,9 @@ impl Shard {
         }
         let view =
             BatchView::exactly_one(batch, partition.config.batch_bytes_max).map_err(AppendError::Invalid)?;
+        if view.bytes().len() as u64 > partition.config.segment_bytes {
+            return Err(AppendError::LargerThanSegment);
+        }
         view.check_crc().map_err(AppendError::Invalid)?;
         let numbered = numbered(&view);
         let gaps_are_refused = self.rules.hold(Rule::sequence_gaps_are_refused);

@@ -219,6 +219,9 @@ pub enum AppendError {
     /// The bytes are not one valid batch.
     #[error("the batch is not valid: {0}")]
     Invalid(crate::format::batch::Error),
+    /// The batch is larger than a segment of its log may become.
+    #[error("the batch is larger than a segment may become")]
+    LargerThanSegment,
     /// The producer's sequence leaves a gap.
     #[error("the producer's sequence is out of order")]
     OutOfOrderSequence,

@@ -83,7 +83,11 @@ impl Driver {
     }
 
     pub fn create(&mut self, n: u8) {
-        self.core.create_partition(id(n), LeaderEpoch(1), config());
+        self.create_with(n, config());
+    }
+
+    pub fn create_with(&mut self, n: u8, config: Config) {
+        self.core.create_partition(id(n), LeaderEpoch(1), config);
     }
 
     /// Sorts what the core asked for and answered.
