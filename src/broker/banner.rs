@@ -23,6 +23,7 @@ impl Banner<'_> {
     pub(super) fn text(&self) -> String {
         let Settings { cpus, spin, log_dir, .. } = self.settings;
         let list = |items: Vec<String>| items.join(", ");
+        let shared = if self.settings.cpus_shared().is_empty() { "" } else { " (shared)" };
         let cpus = list(cpus.iter().map(|cpu| cpu.0.to_string()).collect());
         let addresses = list(self.addresses.iter().map(ToString::to_string).collect());
         let mut text = format!("corelane {}\n", env!("CARGO_PKG_VERSION"));
@@ -30,7 +31,7 @@ impl Banner<'_> {
         let mut line = |name: &str, value: String| {
             let _ = writeln!(text, "  {name:<10} {value}");
         };
-        line("shards", format!("{} on CPU {cpus}, spin {spin}", self.settings.cpus.len()));
+        line("shards", format!("{} on CPU {cpus}{shared}, spin {spin}", self.settings.cpus.len()));
         line("listeners", addresses);
         line("admin", format!("http://{}/metrics", self.admin));
         line("data", log_dir.display().to_string());

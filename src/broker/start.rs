@@ -57,6 +57,7 @@ const STAGING_PATH: &str = "/dev/shm";
 
 /// Runs a broker until a signal stops it.
 pub fn serve(mut settings: Settings) -> Result<(), Error> {
+    warn_of_shared_cpus(&settings);
     check_ports(&mut settings)?;
     let flush_method = flush_method(&settings)?;
     let directory = DataDirectory::open(&settings.log_dir, DEAD_WAIT)?;
@@ -147,6 +148,16 @@ fn print(text: &str) {
     // A broker whose output nobody reads serves all the same.
     let _ = std::io::stdout().write_all(text.as_bytes());
     let _ = std::io::stdout().flush();
+}
+
+fn warn_of_shared_cpus(settings: &Settings) {
+    let shared: Vec<String> = settings.cpus_shared().iter().map(ToString::to_string).collect();
+    if !shared.is_empty() {
+        tracing::warn!(
+            cpus = shared.join(","),
+            "shards share CPUs: each waits while another runs, and latency suffers; meant for tests and small machines"
+        );
+    }
 }
 
 // ---- what must be right before anything is opened

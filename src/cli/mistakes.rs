@@ -153,6 +153,10 @@ const ON_THE_COMMAND_LINE: &[(&[&str], &str)] = &[
         "error[E-CPU-NOT-ALLOWED]: `corelane.cpus` = `2-5` (--cpus): this process may not run on CPU 4-5; it may run on 0-3",
     ),
     (
+        &["--cpus", "0-1,1", "--spin", "always"],
+        "error[E-BAD-VALUE]: `corelane.spin` = `always` (--spin) with `corelane.cpus` = `0-1,1` (--cpus): shards that share a CPU must sleep; CPU 1 has several",
+    ),
+    (
         &["--admin-listener", "127.0.0.1:9092"],
         "error[E-BAD-VALUE]: `corelane.admin.listener` = `127.0.0.1:9092` (--admin-listener) with `listeners` = `PLAINTEXT://127.0.0.1:9092` (default): two listeners need two ports",
     ),

@@ -277,7 +277,8 @@ pub static CPUS: Key = Key {
     scope: Scope::Broker,
     importance: Importance::High,
     dynamic: false,
-    doc: "The CPUs that get a shard each. `all`: every CPU that the process may use.",
+    doc: "The CPUs that get a shard each. `all`: every CPU that the process may use. One that is named several times \
+          gets so many shards, which share it: meant for tests and small machines, because latency suffers.",
 };
 
 /// `corelane.spin`

@@ -36,7 +36,7 @@ const OWN_HEAD: &str = "
 ## Keys of Corelane
 
 They stand in the section `[corelane]` of the file, there without the prefix. Sizes take the units KiB, MiB, GiB and TiB. The
-sizes of the journal, of staging and of memory count for each shard, that is, for each CPU.
+sizes of the journal, of staging and of memory count for each shard.
 ";
 
 /// The page, as `docs/configuration.md` has it.

@@ -88,7 +88,7 @@ pub struct Settings {
     pub log_roll: Duration,
     /// Which clock timestamps come from.
     pub log_message_timestamp_type: TimestampType,
-    /// The CPUs that get a shard each, ascending; at least one.
+    /// The CPU of each shard; at least one. A CPU that is there more than once is shared.
     pub cpus: Vec<CpuId>,
     /// What a shard without work does.
     pub spin: Spin,
@@ -115,6 +115,7 @@ impl Settings {
         check_idle(&values)?;
         check_sizes(&values)?;
         let cpus = cpus(&values, allowed_cpus)?;
+        check_spin(&values, &cpus)?;
         Ok(Self {
             listeners,
             advertised_listeners,
@@ -139,6 +140,11 @@ impl Settings {
             admin_listener: values.address(&keys::ADMIN_LISTENER).clone(),
             values,
         })
+    }
+
+    /// The CPUs that several shards share.
+    pub fn cpus_shared(&self) -> BTreeSet<CpuId> {
+        cpus::shared(&self.cpus)
     }
 }
 
@@ -255,6 +261,16 @@ fn cpus(values: &Values, allowed: &BTreeSet<CpuId>) -> Result<Vec<CpuId>, Error>
     })
 }
 
+/// A shard that never sleeps would keep the others on its CPU waiting for whole slices of time.
+fn check_spin(values: &Values, cpus: &[CpuId]) -> Result<(), Error> {
+    let shared = cpus::shared(cpus);
+    if values.spin(&keys::SPIN) != Spin::Always || shared.is_empty() {
+        return Ok(());
+    }
+    let rule = format!("shards that share a CPU must sleep; CPU {} has several", cpus::ranges(&shared));
+    Err(contradiction(values, &[&keys::SPIN, &keys::CPUS], rule))
+}
+
 fn contradiction(values: &Values, keys: &[&Key], rule: String) -> Error {
     let shown: Vec<String> = keys.iter().map(|key| values.shown(key)).collect();
     Error::Contradiction { values: shown.join(" with "), rule }
@@ -306,6 +322,21 @@ mod tests {
         assert_eq!(given.queued_max_request_bytes, Some(104_857_600));
         assert_eq!(given.log_message_timestamp_type, TimestampType::LogAppendTime);
         assert_eq!((given.flush_method, given.cpus), (FlushMethod::Auto, vec![CpuId(1)]));
+    }
+
+    #[test]
+    fn shards_may_share_a_cpu_unless_they_never_sleep() {
+        let shared = settings(&[("corelane.cpus", "0,1,0,0")]).unwrap();
+        assert_eq!(shared.cpus, [0, 1, 0, 0].map(CpuId));
+        assert_eq!(shared.cpus_shared(), [CpuId(0)].into());
+        let alone = settings(&[("corelane.cpus", "1,0"), ("corelane.spin", "always")]).unwrap();
+        assert!(alone.cpus_shared().is_empty());
+        let error = settings(&[("corelane.cpus", "0,1,0"), ("corelane.spin", "always")]).unwrap_err();
+        assert_eq!(
+            error,
+            "`corelane.spin` = `always` (--set) with `corelane.cpus` = `0-1,0` (--set): \
+             shards that share a CPU must sleep; CPU 0 has several"
+        );
     }
 
     #[test]
