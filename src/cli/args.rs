@@ -1,8 +1,10 @@
 //! What can be typed after `corelane`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use corelane_perf::ack::AckArguments;
 use corelane_perf::floor::FloorArguments;
 
@@ -57,6 +59,27 @@ pub(crate) struct ServeArguments {
     pub(crate) flags: Flags,
 }
 
+/// Reads a command line; the error is what clap says, with a tip of ours where it has none.
+pub(crate) fn parse(
+    arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+) -> Result<Arguments, clap::Error> {
+    Arguments::try_parse_from(arguments).map_err(with_place_of_flag)
+}
+
+/// The broker starts without a command, so that a flag of `serve` without it is an easy mistake.
+fn with_place_of_flag(mut error: clap::Error) -> clap::Error {
+    let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg) else { return error };
+    let flag = flag.split('=').next().unwrap_or_default().to_owned();
+    let command = Arguments::command();
+    let mut flags = command.find_subcommand("serve").into_iter().flat_map(clap::Command::get_arguments);
+    let is_of_serve = flags.any(|known| known.get_long().is_some_and(|long| flag == format!("--{long}")));
+    if error.kind() == ErrorKind::UnknownArgument && is_of_serve {
+        let tip = format!("it stands behind a command: 'corelane serve {flag}'");
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
+    error
+}
+
 fn assignment(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
@@ -66,8 +89,6 @@ fn assignment(text: &str) -> Result<(String, String), String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

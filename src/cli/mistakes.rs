@@ -7,9 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use clap::Parser;
-
-use crate::cli::args::{Arguments, Command};
+use crate::cli::args::{Command, parse};
 use crate::cli::run::Failure;
 use crate::cli::serve::settings;
 use crate::config::{CpuId, Settings};
@@ -40,7 +38,7 @@ impl Drop for Folder {
 /// What `corelane serve` makes of these arguments on a machine that allows the CPUs 0 to 3.
 fn serve(arguments: &[&str]) -> Result<Settings, String> {
     let all = ["corelane", "serve"].iter().chain(arguments);
-    let parsed = Arguments::try_parse_from(all).map_err(|error| {
+    let parsed = parse(all).map_err(|error| {
         assert_eq!(error.exit_code(), 2);
         error.to_string()
     })?;
@@ -202,6 +200,25 @@ fn files_that_are_no_configuration_are_told_apart() {
 fn an_unknown_flag_names_the_near_one() {
     let message = serve(&["--listner", "PLAINTEXT://:1"]).unwrap_err();
     assert!(message.contains("a similar argument exists: '--listeners'"), "{message}");
+}
+
+#[test]
+fn a_flag_without_its_command_is_told_where_it_stands() {
+    let told = |arguments: &[&str]| {
+        let error = parse(["corelane"].iter().chain(arguments)).expect_err("it is a mistake");
+        assert_eq!(error.exit_code(), 2);
+        error.to_string()
+    };
+    let message = told(&["--listeners", "PLAINTEXT://:1"]);
+    assert!(message.starts_with("error: unexpected argument '--listeners' found"), "{message}");
+    for arguments in [&["--listeners=PLAINTEXT://:1"][..], &["--listeners", "PLAINTEXT://:1", "serve"]] {
+        let message = told(arguments);
+        assert!(
+            message.contains("tip: it stands behind a command: 'corelane serve --listeners'"),
+            "{message}"
+        );
+    }
+    assert!(!told(&["--colour"]).contains("stands behind"), "serve has no such flag either");
 }
 
 #[test]

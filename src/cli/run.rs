@@ -5,10 +5,8 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use crate::broker;
-use crate::cli::args::{Arguments, Command, ConfigCommand, PerfCommand, ServeArguments};
+use crate::cli::args::{self, Arguments, Command, ConfigCommand, PerfCommand, ServeArguments};
 use crate::cli::perf;
 use crate::cli::serve::serve;
 use crate::config;
@@ -54,7 +52,7 @@ impl Failure {
 /// The whole program.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     // Wrong usage ends the process here, with clap's message and the exit code 2.
-    let arguments = Arguments::parse_from(arguments);
+    let arguments = args::parse(arguments).unwrap_or_else(|error| error.exit());
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
