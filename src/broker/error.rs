@@ -4,6 +4,7 @@ use std::io;
 
 use corelane_shards::core::recovery;
 use corelane_shards::directory::OpenError;
+use corelane_shards::net::BindError;
 use corelane_shards::runtime;
 
 use crate::cluster::image::{ChangeError, MetadataError};
@@ -65,7 +66,8 @@ impl Explained for Error {
             Error::Listen { source, .. } if source.kind() != io::ErrorKind::AddrInUse => {
                 Page::AddressUnusable
             }
-            Error::Listen { .. } | Error::Shards(runtime::Error::Bind(_)) => Page::PortTaken,
+            Error::Listen { .. } => Page::PortTaken,
+            Error::Shards(runtime::Error::Bind(error)) => page_of_listener(error),
             Error::Directory(error) => page_of_directory(error),
             Error::Shards(error) if says(error, "memlock") => Page::MemlockTooLow,
             Error::Shards(error) if says(error, "io_uring") => Page::IoUringDisabled,
@@ -79,6 +81,14 @@ impl Explained for Error {
 /// Whether a failed shard's reason, which is text only, contains a word in small letters.
 fn says(error: &runtime::Error, word: &str) -> bool {
     error.to_string().to_lowercase().contains(word)
+}
+
+fn page_of_listener(error: &BindError) -> Page {
+    match error {
+        BindError::InUse(_) => Page::PortTaken,
+        BindError::NoSuchAddress(_) | BindError::Denied(_) | BindError::Other { .. } => Page::AddressUnusable,
+        BindError::TooMany(_) => Page::BadValue,
+    }
 }
 
 fn page_of_directory(error: &OpenError) -> Page {
@@ -104,6 +114,14 @@ mod tests {
         assert_eq!(listen(io::ErrorKind::AddrInUse).page(), Page::PortTaken);
         assert_eq!(listen(io::ErrorKind::AddrNotAvailable).page(), Page::AddressUnusable);
         assert_eq!(listen(io::ErrorKind::PermissionDenied).page(), Page::AddressUnusable);
+        let address = "127.0.0.1:1".parse().expect("an address");
+        let bind = |error| Error::Shards(runtime::Error::Bind(error));
+        assert_eq!(bind(BindError::InUse(address)).page(), Page::PortTaken);
+        assert_eq!(bind(BindError::NoSuchAddress(address)).page(), Page::AddressUnusable);
+        assert_eq!(bind(BindError::Denied(address)).page(), Page::AddressUnusable);
+        let other = BindError::Other { address, source: io::ErrorKind::Unsupported.into() };
+        assert_eq!(bind(other).page(), Page::AddressUnusable);
+        assert_eq!(bind(BindError::TooMany(65)).page(), Page::BadValue);
         let start = |reason: &str| {
             let reason = reason.to_owned();
             Error::Shards(runtime::Error::Start { shard: ShardIndex(0), cpu: 0, reason })
