@@ -5,7 +5,7 @@
 //! flush or, as the planted bug, before it. The power is cut in the middle, and every sector of every block
 //! must then hold a number from the last acknowledged one up to the last attempted one.
 
-mod checker;
 mod cuts;
 mod promises;
+mod sectors;
 mod writer;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use super::checker::{self, Verdict};
+use super::sectors::{self, Verdict};
 use super::writer::{self, Ack, Flush, Writer};
 use crate::powercut::{FileSystem, PowerCut, Random, left_out};
 
@@ -67,7 +67,7 @@ fn cut_once(
     );
     powercut.remount().expect("what survived can be mounted");
     let content = writer::read_back(&path).expect("what survived can be read");
-    totals.verdict.add(checker::check(&content, &ledger));
+    totals.verdict.add(sectors::check(&content, &ledger));
     totals.acks += ledger.acks;
     totals.writes_pending += report.writes_pending;
     totals.writes_dropped += report.writes_dropped;

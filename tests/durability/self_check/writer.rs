@@ -10,7 +10,7 @@ use std::path::Path;
 use rustix::fs::OFlags;
 use rustix::io::ReadWriteFlags;
 
-use super::checker::{self, BLOCK_BYTES, BLOCKS, Ledger};
+use super::sectors::{self, BLOCK_BYTES, BLOCKS, Ledger};
 use crate::powercut::Random;
 
 /// Direct I/O wants memory aligned to the sectors of the device; a page satisfies every device.
@@ -65,7 +65,7 @@ impl Writer {
             ledger: Ledger::new(base),
         };
         for block in 0..BLOCKS {
-            checker::fill(writer.buffer.bytes_mut(), block, base);
+            sectors::fill(writer.buffer.bytes_mut(), block, base);
             writer.file.write_all_at(writer.buffer.bytes(), offset(block))?;
         }
         writer.file.sync_all()?;
@@ -101,7 +101,7 @@ impl Writer {
     }
 
     fn write_block(&mut self, block: usize) -> io::Result<()> {
-        checker::fill(self.buffer.bytes_mut(), block, self.number);
+        sectors::fill(self.buffer.bytes_mut(), block, self.number);
         self.ledger.attempted[block] = self.number;
         let flags = match (self.flush, self.ack) {
             (Flush::Dsync, Ack::AfterFlush) => ReadWriteFlags::DSYNC,
