@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::broker::Home;
 use crate::checker::{self, After, Seen, Verdict};
 use crate::load::{self, Load};
-use crate::powercut::{FileSystem, PowerCut, Random, left_out};
+use crate::powercut::{CutReport, FileSystem, PowerCut, Random, left_out};
 
 /// How long the disk may take to be asked for what a cut waits for.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -26,9 +26,7 @@ const REQUESTS_MAX: u64 = 400;
 #[derive(Debug, Default)]
 struct Totals {
     cycles: u64,
-    writes_pending: u64,
-    writes_dropped: u64,
-    writes_torn: u64,
+    cuts: CutReport,
     staging_files_removed: usize,
     refused: usize,
     duplicates: u64,
@@ -89,9 +87,7 @@ impl Bench {
         let said = broker.said();
         assert!(broker.stop().success());
         self.totals.cycles += 1;
-        self.totals.writes_pending += report.writes_pending;
-        self.totals.writes_dropped += report.writes_dropped;
-        self.totals.writes_torn += report.writes_torn;
+        self.totals.cuts += report;
         self.totals.verdict.add(verdict);
         self.home = Some(home);
         (self, said)
@@ -114,7 +110,8 @@ fn cut_repeatedly(name: &str, file_system: FileSystem, cycles: u64, seed: u64) {
         file_system.name(),
         bench.totals
     );
-    assert!(bench.totals.writes_dropped + bench.totals.writes_torn > 0, "no cut took anything");
+    let CutReport { writes_dropped, writes_torn, .. } = bench.totals.cuts;
+    assert!(writes_dropped + writes_torn > 0, "no cut took anything");
     assert!(bench.totals.duplicates > 0, "no resent batch was a duplicate");
 }
 

@@ -19,3 +19,4 @@ mod volume;
 pub(crate) use self::device::{FileSystem, left_out};
 pub(crate) use self::instrument::PowerCut;
 pub(crate) use self::random::Random;
+pub(crate) use self::volume::CutReport;

@@ -10,6 +10,7 @@
 //! system, no FUSE and no clock, and draws from its seed alone.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::AddAssign;
 use std::sync::Arc;
 
 use super::random::Random;
@@ -48,6 +49,16 @@ pub(crate) struct CutReport {
     pub(crate) sectors_dropped: u64,
     /// Sectors that hold neither the old nor the new content.
     pub(crate) sectors_garbled: u64,
+}
+
+impl AddAssign for CutReport {
+    fn add_assign(&mut self, other: Self) {
+        self.writes_pending += other.writes_pending;
+        self.writes_dropped += other.writes_dropped;
+        self.writes_torn += other.writes_torn;
+        self.sectors_dropped += other.sectors_dropped;
+        self.sectors_garbled += other.sectors_garbled;
+    }
 }
 
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::sectors::{self, Verdict};
 use super::writer::{self, Ack, Flush, Writer};
-use crate::powercut::{FileSystem, PowerCut, Random, left_out};
+use crate::powercut::{CutReport, FileSystem, PowerCut, Random, left_out};
 
 const CYCLES: u64 = 20;
 
@@ -15,11 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Default)]
 struct Totals {
-    writes_pending: u64,
-    writes_dropped: u64,
-    writes_torn: u64,
-    sectors_dropped: u64,
-    sectors_garbled: u64,
+    cuts: CutReport,
     acks: u64,
     verdict: Verdict,
 }
@@ -69,18 +65,14 @@ fn cut_once(
     let content = writer::read_back(&path).expect("what survived can be read");
     totals.verdict.add(sectors::check(&content, &ledger));
     totals.acks += ledger.acks;
-    totals.writes_pending += report.writes_pending;
-    totals.writes_dropped += report.writes_dropped;
-    totals.writes_torn += report.writes_torn;
-    totals.sectors_dropped += report.sectors_dropped;
-    totals.sectors_garbled += report.sectors_garbled;
+    totals.cuts += report;
 }
 
 fn expect_nothing_lost(totals: &Totals) {
     assert_eq!(totals.verdict.lost, 0, "a flushed write was lost: {totals:?}");
     assert_eq!(totals.verdict.wrong, 0, "a sector holds what nobody wrote: {totals:?}");
     assert!(totals.verdict.compared > 0, "nothing was compared: {totals:?}");
-    assert!(totals.writes_dropped > 0, "no cut dropped anything: {totals:?}");
+    assert!(totals.cuts.writes_dropped > 0, "no cut dropped anything: {totals:?}");
 }
 
 fn expect_loss_seen(totals: &Totals) {
@@ -100,7 +92,7 @@ fn acks_after_the_flush_survive_garbage_on_ext4() {
     if !left_out("powercut") {
         let totals = cut_repeatedly(FileSystem::Ext4, Ack::AfterFlush, true, 2);
         expect_nothing_lost(&totals);
-        assert!(totals.sectors_garbled > 0, "no sector was garbled: {totals:?}");
+        assert!(totals.cuts.sectors_garbled > 0, "no sector was garbled: {totals:?}");
     }
 }
 
