@@ -15,6 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::{CpuSet, sched_getaffinity};
 
 /// How long a broker may take to start or stop before the test gives it up.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -29,7 +30,9 @@ pub(crate) struct Home {
     directory: PathBuf,
     data: PathBuf,
     staging: BTreeSet<PathBuf>,
-    starts: u32,
+    /// The counts of shards that starts take in turn.
+    shards: &'static [usize],
+    starts: usize,
 }
 
 impl Home {
@@ -42,7 +45,7 @@ impl Home {
         fs::create_dir_all(&directory).expect("the target directory is writable");
         let program = PathBuf::from(env!("CARGO_BIN_EXE_corelane"));
         let data = directory.join("data");
-        Self { program, directory, data, staging: BTreeSet::new(), starts: 0 }
+        Self { program, directory, data, staging: BTreeSet::new(), shards: &[1], starts: 0 }
     }
 
     /// A home whose data lie somewhere else, such as on a disk that can be cut off.
@@ -52,18 +55,26 @@ impl Home {
         home
     }
 
+    /// The same home, whose brokers have so many shards, in turn.
+    pub(crate) fn over(mut self, shards: &'static [usize]) -> Self {
+        self.shards = shards;
+        self
+    }
+
     /// The same home, for another program.
     pub(crate) fn running(mut self, program: PathBuf) -> Self {
         self.program = program;
         self
     }
 
-    /// Starts the broker and waits until it serves. Ways to flush the journal take turns.
+    /// Starts the broker and waits until it serves. Ways to flush the journal change every second time: a test that
+    /// starts it in pairs sees both at either place.
     pub(crate) fn start(&mut self) -> Broker {
+        let shards = self.shards[self.starts % self.shards.len()];
         self.starts += 1;
-        let flush_method = if self.starts.is_multiple_of(2) { "fdatasync" } else { "dsync" };
+        let flush_method = if (self.starts / 2).is_multiple_of(2) { "dsync" } else { "fdatasync" };
         let log = self.directory.join(format!("broker-{}.log", self.starts));
-        let broker = Broker::start(&self.program, &self.data, flush_method, log);
+        let broker = Broker::start(&self.program, &self.data, shards, flush_method, log);
         self.staging.extend(broker.staging_files());
         broker
     }
@@ -91,14 +102,15 @@ pub(crate) struct Broker {
     lines: Receiver<String>,
     address: SocketAddr,
     admin: SocketAddr,
+    shards: usize,
     log: PathBuf,
 }
 
 impl Broker {
-    fn start(program: &Path, data: &Path, flush_method: &str, log: PathBuf) -> Self {
+    fn start(program: &Path, data: &Path, shards: usize, flush_method: &str, log: PathBuf) -> Self {
         let errors = File::create(&log).expect("the target directory is writable");
         let mut child = Command::new(program)
-            .args(["serve", "--cpus", "0", "--listeners", "PLAINTEXT://127.0.0.1:0"])
+            .args(["serve", "--cpus", &cpus(shards), "--listeners", "PLAINTEXT://127.0.0.1:0"])
             .args(["--flush-method", flush_method, "--admin-listener", "127.0.0.1:0", "--log-dirs"])
             .arg(data)
             .stdin(Stdio::null())
@@ -113,7 +125,7 @@ impl Broker {
             BufReader::new(output).lines().map_while(Result::ok).for_each(|line| drop(sender.send(line)));
         });
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut broker = Self { child, lines, address: nowhere, admin: nowhere, log };
+        let mut broker = Self { child, lines, address: nowhere, admin: nowhere, shards, log };
         broker.await_banner();
         assert!(broker.get("/ready").contains("true"), "it says so before it is ready");
         broker
@@ -145,19 +157,25 @@ impl Broker {
         self.address
     }
 
+    /// How many shards it was told to have.
+    pub(crate) fn shards(&self) -> usize {
+        self.shards
+    }
+
     /// What the broker wrote into its log, for the message of a failure.
     pub(crate) fn said(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// A metric without labels.
+    /// A metric, over all shards if each has its own.
     pub(crate) fn metric(&self, name: &str) -> u64 {
         let metrics: serde_json::Value =
             serde_json::from_str(&self.get("/metrics?format=json")).expect("metrics are JSON");
         let families = metrics["metrics"].as_array().expect("a list");
         let family = families.iter().find(|family| family["name"] == name);
-        let value = family.and_then(|family| family["samples"][0]["value"].as_u64());
-        value.unwrap_or_else(|| panic!("there is no metric {name}"))
+        let samples = family.and_then(|family| family["samples"].as_array()).filter(|all| !all.is_empty());
+        let samples = samples.unwrap_or_else(|| panic!("there is no metric {name}"));
+        samples.iter().map(|sample| sample["value"].as_u64().expect("a whole number")).sum()
     }
 
     /// Resident memory. KiB.
@@ -226,4 +244,12 @@ impl Drop for Broker {
         }
         self.end();
     }
+}
+
+/// The CPUs of so many shards: those that this process may use, and these again where they are too few.
+fn cpus(shards: usize) -> String {
+    let allowed = sched_getaffinity(None).expect("the kernel says which");
+    let allowed: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)).collect();
+    let cpus: Vec<String> = allowed.iter().cycle().take(shards).map(usize::to_string).collect();
+    cpus.join(",")
 }

@@ -20,6 +20,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Room for journals, segments and their logs.
 const BYTES: u64 = 512 << 20;
 
+/// The shards of successive starts. Each cut takes two, one that is cut off and one that recovers: every pair of one and two
+/// comes up within five cuts.
+const SHARDS: [usize; 5] = [1, 1, 2, 2, 1];
+
 /// The most writes and flushes of the disk before a cut.
 const REQUESTS_MAX: u64 = 400;
 
@@ -49,7 +53,7 @@ impl Bench {
     fn new(name: &str, program: Option<PathBuf>, file_system: FileSystem, seed: u64) -> Self {
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-disk"));
         let powercut = PowerCut::new(&directory, BYTES, file_system, seed).expect("the instrument starts");
-        let home = Home::with_data(name, powercut.mount_point().join("data"));
+        let home = Home::with_data(name, powercut.mount_point().join("data")).over(&SHARDS);
         let mut home = program.into_iter().fold(home, Home::running);
         let broker = home.start();
         load::create_topics(broker.address());
