@@ -7,6 +7,7 @@ what a client asked for is only seen in the bytes that reached the disk.
 import contextlib
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -26,8 +27,8 @@ POLL_INTERVAL = 0.05
 START_SECONDS_MAX = 30
 STOP_SECONDS_MAX = 30
 
-# The counts of shards that a section runs over. A count that the machine has no CPUs for fails the section.
-SHARDS = [int(count) for count in os.environ.get("SHARDS", "1").split()]
+# The counts of shards that a section runs over.
+SHARDS = [int(count) for count in os.environ.get("SHARDS", "1 2 4").split()]
 
 
 def wait_for(what, condition, seconds):
@@ -49,17 +50,17 @@ def free_port():
 
 
 def cpus(shards):
+    """A CPU for each shard; where there are too few, shards share them."""
     allowed = sorted(os.sched_getaffinity(0))
-    if len(allowed) < shards:
-        raise RuntimeError(f"{shards} shards need {shards} CPUs; this process may use {len(allowed)}")
-    return ",".join(str(cpu) for cpu in allowed[:shards])
+    return [allowed[shard % len(allowed)] for shard in range(shards)]
 
 
 class Broker:
     """A broker on free ports with a new data directory on a real disk; removed when the block is left."""
 
     def __init__(self, *flags, shards=1):
-        self.flags = ["--cpus", cpus(shards), *flags]
+        self.cpus = cpus(shards)
+        self.flags = ["--cpus", ",".join(map(str, self.cpus)), *flags]
         (TARGET / "clients").mkdir(parents=True, exist_ok=True)
         self.folder = pathlib.Path(tempfile.mkdtemp(dir=TARGET / "clients"))
         self.data = self.folder / "data"
@@ -67,6 +68,7 @@ class Broker:
         self.process = None
 
     def __enter__(self):
+        print(f"-- {len(self.cpus)} shards on CPU {', '.join(map(str, self.cpus))}", flush=True)
         try:
             self.start()
         except BaseException:
@@ -78,7 +80,7 @@ class Broker:
         port, admin = free_port(), free_port()
         self.address, self.admin = f"127.0.0.1:{port}", f"http://127.0.0.1:{admin}"
         command = [
-            os.environ["CORELANE"],
+            os.environ.get("CORELANE", TARGET / "release" / "corelane"),
             "serve",
             "--log-dirs",
             self.data,
@@ -99,9 +101,31 @@ class Broker:
         except (urllib.error.URLError, OSError):
             return False
 
-    def metrics(self):
+    def metric(self, name):
+        """What each shard says of a metric, in the shards' order."""
         with urllib.request.urlopen(f"{self.admin}/metrics", timeout=5) as answer:
-            return answer.read().decode()
+            text = answer.read().decode()
+        found = re.findall(rf'^{name}{{shard="(\d+)"}} (\d+)$', text, re.MULTILINE)
+        return [value for _, value in sorted((int(shard), int(value)) for shard, value in found)]
+
+    def threads(self):
+        """The CPUs that the shards' threads may use, as sets of (shard, CPUs)."""
+        found = set()
+        for task in pathlib.Path(f"/proc/{self.process.pid}/task").iterdir():
+            named = re.match(r"shard-(\d+)-", (task / "comm").read_text())
+            allowed = re.search(r"^Cpus_allowed_list:\s*(\S+)$", (task / "status").read_text(), re.MULTILINE)
+            if named:
+                found.add((int(named[1]), allowed[1]))
+        return found
+
+    @contextlib.contextmanager
+    def crowded(self, connections):
+        """Holds idle connections. A new one goes to the shard that has fewest, so the clients' land on later shards."""
+        host, port = self.address.rsplit(":", 1)
+        with contextlib.ExitStack() as held:
+            for _ in range(connections):
+                held.enter_context(socket.create_connection((host, int(port))))
+            yield
 
     def stop(self):
         """An ordinary stop; the data stay until the block is left."""
@@ -148,6 +172,19 @@ def codecs_on_disk(segment):
     if any(content[position:]):
         raise ValueError(f"{segment} holds more than zeros behind its last batch, at {position}")
     return found
+
+
+def shards_shared_the_work(checks, broker, requests_everywhere=True):
+    """Each shard ran on its CPU and stored something, each took requests, and several let requests hop."""
+    shards = len(broker.cpus)
+    with checks.check(f"each of {shards} shards served on its CPU, and requests hopped between several"):
+        assert broker.threads() == {(shard, str(cpu)) for shard, cpu in enumerate(broker.cpus)}, broker.threads()
+        stored, requests = broker.metric("storage_operations_total"), broker.metric("requests_total")
+        hops = sum(broker.metric("hops_answered_total"))
+        print(f"        requests {requests}, disk operations {stored}, {hops} hops")
+        assert len(stored) == len(requests) == shards and all(stored) and any(requests)
+        assert all(requests) or not requests_everywhere
+        assert (hops > 0) == (shards > 1)
 
 
 class Checks:

@@ -1,9 +1,16 @@
-"""Kafka's topics tool, console clients, load generator and offsets tool; and its dump tool on closed segments."""
+"""Kafka's own clients and tools, and its dump tool on closed segments.
 
+The Java producer and consumer exchange the whole matrix over every count of shards; the console clients, a process for each
+step, run with every codec over the largest count and with one codec over the others.
+"""
+
+import base64
 import os
+import pathlib
 import re
+import uuid
 
-from harness import CODECS, SHARDS, Broker, Checks, codecs_on_disk, run, same
+from harness import CODECS, SHARDS, Broker, Checks, codecs_on_disk, run, same, shards_shared_the_work
 
 TOOLS = "org.apache.kafka.tools"
 RECORDS = 500
@@ -12,9 +19,16 @@ LOAD_BYTES = 100
 # Small, so that the dump tool finds closed segments. The largest batch must fit, or the broker refuses the settings.
 SEGMENT_BYTES = 1 << 20
 BATCH_BYTES_MAX = SEGMENT_BYTES // 2
+MATRIX = {f"matrix-{i}": CODECS[i % len(CODECS)] for i in range(10)}
+MATRIX_PARTITIONS = 16
+# For each partition.
+MATRIX_RECORDS = 20
+MIB = 1 << 20
+VALUE_BYTES_MAX = 4 * MIB
+BASE_MS = 1_700_000_000_000
 
 
-def tool(name, *arguments, **options):
+def java(program, *arguments, **options):
     # One small heap and no second compiler: most of a tool's time is its start.
     command = [
         "java",
@@ -24,7 +38,11 @@ def tool(name, *arguments, **options):
         "-cp",
         os.environ["KAFKA_JARS"] + "/*",
     ]
-    return run(*command, f"{TOOLS}.{name}", *arguments, **options)
+    return run(*command, program, *arguments, **options)
+
+
+def tool(name, *arguments, **options):
+    return java(f"{TOOLS}.{name}", *arguments, **options)
 
 
 def client(broker, name, *arguments, **options):
@@ -32,7 +50,6 @@ def client(broker, name, *arguments, **options):
 
 
 def topics(checks, broker):
-    """Returns the id of the topic that the load goes to."""
     with checks.check("TopicCommand creates, lists and describes"):
         settings = [
             "--config",
@@ -55,8 +72,53 @@ def topics(checks, broker):
         assert client(broker, "TopicCommand", "--list").split() == ["load"]
 
 
-def console(checks, broker):
-    for codec in CODECS:
+def matrix_records():
+    """(topic, partition, codec, timestamp, key, value, headers) of what the Java producer writes, in its order."""
+    made = []
+    for topic, codec in MATRIX.items():
+        for partition in range(MATRIX_PARTITIONS):
+            for i in range(MATRIX_RECORDS):
+                key = None if i % 5 == 4 else f"{topic}/{partition}/{i % 3}".encode()
+                text = f"{topic} {partition} {i} ".encode() * (i + 1)
+                value = None if i % 10 == 3 else b"" if i % 10 == 6 else text
+                headers = [("topic", topic.encode()), ("none", None), ("empty", b"")] if i % 2 else []
+                made.append((topic, partition, codec, BASE_MS + i, key, value, headers))
+    for i, codec in enumerate(CODECS):
+        made.append(("large", i, codec, BASE_MS, codec.encode(), bytes([65 + i]) * MIB, []))
+    return made
+
+
+def field(content):
+    return "-" if content is None else base64.b64encode(content).decode()
+
+
+def line(topic, partition, third, timestamp, key, value, headers):
+    """A record as Exchange.java reads and prints it."""
+    headers = ",".join(f"{name}={field(content)}" for name, content in headers)
+    return "\t".join([topic, str(partition), str(third), str(timestamp), field(key), field(value), headers])
+
+
+def matrix(checks, broker):
+    topics = len(MATRIX)
+    with checks.check(f"Java producer and consumer: {topics} topics of {MATRIX_PARTITIONS}, 1 MiB values"):
+        made = matrix_records()
+        program = pathlib.Path(__file__).with_name("Exchange.java")
+        stdin = "".join(line(*record) + "\n" for record in made).encode()
+        output = java(program, broker.address, MATRIX_PARTITIONS, stdin=stdin, seconds=120).decode()
+        found, wanted = {}, {}
+        for printed in output.splitlines():
+            found.setdefault(tuple(printed.split("\t", 2)[:2]), []).append(printed)
+        for topic, partition, _, *rest in made:
+            there = wanted.setdefault((topic, str(partition)), [])
+            there.append(line(topic, partition, len(there), *rest))
+        same(sorted(found), sorted(wanted), "partitions with records")
+        for at, lines in wanted.items():
+            same(found[at], lines, " ".join(at))
+        print(f"        {len(made)} records compared")
+
+
+def console(checks, broker, codecs):
+    for codec in codecs:
         with checks.check(f"console producer and consumer, {codec}: {RECORDS} records with keys and headers"):
             topic = f"console-{codec}"
             wanted = [
@@ -102,7 +164,7 @@ def console(checks, broker):
             broker,
             "consumer.ConsoleConsumer",
             "--topic",
-            "console-none",
+            f"console-{codecs[0]}",
             "--partition",
             0,
             "--offset",
@@ -114,7 +176,7 @@ def console(checks, broker):
         )
         same(
             output.splitlines(),
-            [f"value {i} of none {'x' * (i % 90)}" for i in range(RECORDS - 3, RECORDS)],
+            [f"value {i} of {codecs[0]} {'x' * (i % 90)}" for i in range(RECORDS - 3, RECORDS)],
             "from an offset",
         )
 
@@ -169,27 +231,43 @@ def dumps(checks, broker):
         assert "isvalid: false" in dump([victim]), "a flipped byte went unnoticed"
 
 
-def on_disk(checks, broker):
+def topic_ids(broker):
+    """The names of the topics by the names of their folders."""
+    described = client(broker, "TopicCommand", "--describe")
+    found = re.findall(r"^Topic: (\S+)\s+TopicId: (\S+)", described, re.MULTILINE)
+    return {str(uuid.UUID(bytes=base64.urlsafe_b64decode(text + "=="))): name for name, text in found}
+
+
+def on_disk(checks, broker, ids, codecs):
     with checks.check("the codec on disk is the codec asked for"):
-        found = []
+        found = {}
         for segment in broker.segments():
-            if len(list(segment.parent.parent.iterdir())) == 1:
-                batches = codecs_on_disk(segment)
-                assert sum(records for _, records in batches) == RECORDS, batches[:20]
-                found += {codec for codec, _ in batches}
-        assert sorted(found) == sorted(CODECS), found
+            topic = found.setdefault(ids[segment.parent.parent.name], {})
+            for codec, records in codecs_on_disk(segment):
+                topic[codec] = topic.get(codec, 0) + records
+        wanted = {topic: {codec: MATRIX_PARTITIONS * MATRIX_RECORDS} for topic, codec in MATRIX.items()}
+        wanted["large"] = dict.fromkeys(CODECS, 1)
+        wanted["load"] = {"none": LOAD_RECORDS}
+        wanted.update({f"console-{codec}": {codec: RECORDS} for codec in codecs})
+        same(sorted(found.items()), sorted(wanted.items()), "records of each codec")
 
 
 def main():
     checks = Checks()
     for shards in SHARDS:
-        with Broker(shards=shards) as broker:
+        codecs = CODECS if shards == max(SHARDS) else CODECS[-1:]
+        with Broker("--message-max-bytes", str(VALUE_BYTES_MAX), shards=shards) as broker:
             topics(checks, broker)
-            console(checks, broker)
-            load(checks, broker)
+            for connections, step in enumerate((matrix, load)):
+                with broker.crowded(connections):
+                    step(checks, broker)
+            with broker.crowded(shards - 1):
+                console(checks, broker, codecs)
+            shards_shared_the_work(checks, broker)
+            ids = topic_ids(broker)
             with checks.check("a clean stop"):
                 broker.stop()
-            on_disk(checks, broker)
+            on_disk(checks, broker, ids, codecs)
             dumps(checks, broker)
     checks.finish()
 
