@@ -9,4 +9,5 @@ pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod errors;
+pub mod records;
 pub mod wire;

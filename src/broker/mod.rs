@@ -11,7 +11,6 @@
 //! | `source` | what the admin listener shows |
 //! | `banner` | the start-up lines |
 //! | `times` | looking records up by time |
-//! | `decompress` | the records of a compressed batch, for `times` |
 //! | `error` | why a broker cannot be started or did not end well |
 //!
 //! One control thread (tokio, current-thread) owns the metadata store, the admin listener and the signals; the shards own
@@ -19,7 +18,6 @@
 
 mod banner;
 mod control;
-mod decompress;
 mod engine;
 mod error;
 mod logs;

@@ -4,14 +4,14 @@
 //! A batch that cannot be decompressed (malformed, or larger than a body may become) is answered as a whole, by its first
 //! offset and base time: at most one batch too early, never too late.
 
-use std::io::{self, BufRead, Read};
+use std::io::{self, Read};
 
 use corelane_shards::format::batch::{BatchView, TimestampType};
 use corelane_shards::types::{Offset, PartitionId, Timestamp};
 
-use super::decompress;
 use super::engine::BrokerEngine;
 use crate::api::engine::{Engine, FetchError, TimestampOffset};
+use crate::records::{self, byte, varint};
 
 /// How much of a log is read at a time while looking. Bytes.
 const READ_BYTES: usize = 1 << 20;
@@ -100,7 +100,7 @@ fn record_at_or_after(batch: &BatchView<'_>, timestamp: Timestamp) -> Option<Tim
 /// The time and offset deltas of the first record whose time delta is at least `wanted`, if there is one; none if the
 /// records cannot be read that far. Nothing is read beyond that record's deltas.
 fn search(batch: &BatchView<'_>, wanted: i64) -> Option<Option<(i64, i64)>> {
-    let mut records = decompress::open(batch.codec(), batch.body())?;
+    let mut records = records::open(batch.codec(), batch.body())?;
     for _ in 0..batch.record_count() {
         let length = u64::try_from(varint(&mut records)?).ok()?;
         let mut record = records.by_ref().take(length);
@@ -117,37 +117,9 @@ fn search(batch: &BatchView<'_>, wanted: i64) -> Option<Option<(i64, i64)>> {
     Some(None)
 }
 
-fn byte(bytes: &mut impl BufRead) -> Option<u8> {
-    let mut byte = [0];
-    bytes.read_exact(&mut byte).ok()?;
-    Some(byte[0])
-}
-
-/// A zigzag varint of at most ten bytes.
-fn varint(bytes: &mut impl BufRead) -> Option<i64> {
-    let mut value = 0u64;
-    for i in 0u32..10 {
-        let byte = byte(bytes)?;
-        value |= u64::from(byte & 0x7f).checked_shl(7 * i)?;
-        if byte & 0x80 == 0 {
-            return Some((value >> 1).cast_signed() ^ -(value & 1).cast_signed());
-        }
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn varints_are_zigzag_and_bounded() {
-        for (bytes, value) in [(&[0u8][..], 0), (&[1], -1), (&[2], 1), (&[0xac, 0x02], 150)] {
-            assert_eq!(varint(&mut &*bytes), Some(value));
-        }
-        assert_eq!(varint(&mut &[0xff; 11][..]), None);
-        assert_eq!(varint(&mut &[0x80][..]), None);
-    }
 
     /// One batch of each codec, ten records seven milliseconds apart; the directory's README says who made them.
     const BATCHES: [&[u8]; 5] = [

@@ -13,7 +13,7 @@ use crate::source::{Named, Source};
 use crate::tree::{Report, Tree, is_within};
 
 /// Modules at the top of `src` by height; a module names only lower ones. The engine is below them all.
-const HEIGHTS: [(&str, u8); 13] = [
+const HEIGHTS: [(&str, u8); 14] = [
     ("main", 9),
     ("cli", 8),
     ("broker", 7),
@@ -24,6 +24,7 @@ const HEIGHTS: [(&str, u8); 13] = [
     ("security", 5),
     ("wire", 4),
     ("config", 3),
+    ("records", 3),
     ("errors", 2),
     ("limits", 1),
     ("types", 0),

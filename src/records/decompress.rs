@@ -25,7 +25,7 @@ const XERIAL_MAGIC: &[u8] = b"\x82SNAPPY\0";
 const XERIAL_HEADER_BYTES: usize = 16;
 
 /// The decompressed `body`, or none if its beginning is already malformed.
-pub(super) fn open(codec: Codec, body: &[u8]) -> Option<Box<dyn BufRead + '_>> {
+pub fn open(codec: Codec, body: &[u8]) -> Option<Box<dyn BufRead + '_>> {
     open_capped(codec, body, BYTES_MAX)
 }
 
