@@ -74,6 +74,11 @@ impl Format {
         text
     }
 
+    /// Whether bytes begin as such a file does.
+    pub fn begins(bytes: &[u8]) -> bool {
+        bytes.starts_with(TITLE.as_bytes())
+    }
+
     /// The format in a file's bytes.
     pub fn decode(bytes: &[u8]) -> Result<Format, Error> {
         let text = std::str::from_utf8(bytes).map_err(|_| Error::Damaged("it is no text"))?;

@@ -68,6 +68,31 @@ fn process(pid: &Option<u32>) -> String {
     pid.map_or_else(|| "its process id is not known".to_owned(), |pid| format!("process {pid}"))
 }
 
+/// Whether a directory is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Usage {
+    /// Nobody holds the lock.
+    Free,
+    /// Somebody holds it: a process with this id, if the file says so, or what a dead one left under way.
+    Held(Option<u32>),
+}
+
+impl Usage {
+    /// Looks whether the lock is held, without keeping or creating it: who wants it meanwhile tries again.
+    pub fn look(layout: &Layout) -> Result<Usage, FileError> {
+        let path = layout.lock();
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Usage::Free),
+            result => result.map_err(naming("opening", &path))?,
+        };
+        match flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => Ok(Usage::Free),
+            Err(Errno::WOULDBLOCK) => Ok(Usage::Held(Holder::read(&path).map(|holder| holder.pid))),
+            Err(error) => Err(naming("locking", &path)(error.into())),
+        }
+    }
+}
+
 impl Lock {
     /// Takes the lock, waiting up to `dead_wait` for the operations of a dead holder to end, and not for a living one.
     pub fn take(layout: &Layout, dead_wait: Duration) -> Result<Lock, Error> {
@@ -166,6 +191,19 @@ mod tests {
         assert!(matches!(error, Error::Held(Some(pid)) if pid == std::process::id()), "{error}");
         drop(lock);
         Lock::take(&layout, SHORT).expect("the lock goes with its holder");
+    }
+
+    #[test]
+    fn looking_tells_the_holder_and_leaves_the_lock_alone() {
+        let scratch = Scratch::new();
+        let layout = Layout::new(scratch.path());
+        assert_eq!(Usage::look(&layout).unwrap(), Usage::Free);
+        assert!(!layout.lock().exists(), "looking creates nothing");
+        let lock = Lock::take(&layout, SHORT).unwrap();
+        assert_eq!(Usage::look(&layout).unwrap(), Usage::Held(Some(std::process::id())));
+        drop(lock);
+        assert_eq!(Usage::look(&layout).unwrap(), Usage::Free);
+        Lock::take(&layout, SHORT).expect("nothing is kept of a look");
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub mod staging_file;
 pub use files::FileError;
 pub use identity::{ClusterId, DirectoryId, Incarnation};
 pub use layout::Layout;
-pub use lock::{DEAD_WAIT, Lock};
+pub use lock::{DEAD_WAIT, Lock, Usage};
 pub use opening::{DataDirectory, OpenError};
 pub use real_disk::RealDisk;
 pub use staging_file::{StagingFile, StagingFolder};

@@ -162,6 +162,16 @@ impl SparseIndex {
         (decoded, errors)
     }
 
+    /// Every batch that has an entry: its base offset, and where it begins.
+    pub fn offset_entries(&self) -> impl ExactSizeIterator<Item = (Offset, Position)> {
+        self.offsets.iter().map(|entry| (self.absolute(*entry), entry.position))
+    }
+
+    /// What is said of times: no batch before the position has a max timestamp above this one.
+    pub fn time_entries(&self) -> impl ExactSizeIterator<Item = (Timestamp, Position)> {
+        self.times.iter().map(|entry| (entry.timestamp, entry.position))
+    }
+
     fn add_entries(&mut self, base_offset: Offset, position: Position) {
         // An entry that is too far from the segment's start, or does not follow what was read from disk, is left out.
         if let Ok(relative_offset) = u32::try_from(base_offset.get() - self.base_offset.get()) {

@@ -51,6 +51,12 @@ pub struct GroupHeader {
 }
 
 impl GroupHeader {
+    /// The header where `bytes` begin, by its own word: only the magic was looked at. And whether it says that its group was
+    /// closed. For looking at a journal whose opening is not known; recovery asks [`GroupView`] for the one it expects.
+    pub fn read(bytes: &[u8]) -> Option<(GroupHeader, bool)> {
+        decode_header(bytes).map(|(header, state, _)| (header, state == STATE_CLOSED))
+    }
+
     /// The header of a group that is being filled: no length, no checksum, state open.
     pub fn encode_open(
         generation: Generation,

@@ -48,6 +48,20 @@ impl File {
         }
     }
 
+    /// Which of the two files begins like this, if any does.
+    pub fn of(bytes: &[u8]) -> Option<File> {
+        [File::Offsets, File::Times].into_iter().find(|file| bytes.starts_with(&file.magic()))
+    }
+
+    /// The segment that the first intact page of such a file names.
+    pub fn base_offset(self, bytes: &[u8]) -> Option<Offset> {
+        let is_whole = |page: &&[u8]| {
+            page.starts_with(&self.magic()) && u32::from_le_bytes(field(page, CRC.start)) == checksum(page)
+        };
+        let page = bytes.chunks_exact(PAGE_BYTES).find(is_whole)?;
+        Some(Offset(i64::from_le_bytes(field(page, 16))))
+    }
+
     fn name(self) -> &'static str {
         match self {
             File::Offsets => "offset",
