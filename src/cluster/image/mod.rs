@@ -7,11 +7,13 @@
 //! | `values` | what stands behind each kind of key |
 //! | `layout` | the bytes of keys and values (see `docs/formats/metadata.md`) |
 //! | `snapshot` | `MetadataImage` itself: built from a range, advanced by commits, looked up |
+//! | `describe` | a key's value in words |
 //! | `changes` | each change to the metadata as a transaction against an image |
 //! | `publish` | how images reach other threads |
 //! | `service` | a store, its image and the changes to it, for the control thread |
 
 mod changes;
+mod describe;
 mod ids;
 mod layout;
 mod publish;
@@ -24,6 +26,7 @@ mod values;
 mod tests;
 
 pub use changes::{ChangeRefused, NewTopic};
+pub use describe::describe;
 pub use ids::{ClusterId, NodeId, is_reserved_topic_id, random_topic_id, uuid_text};
 pub use publish::{ImagePublisher, ImageSubscription, publication};
 pub use service::{ChangeError, Follower, Metadata, MetadataError};

@@ -64,6 +64,11 @@ impl DirectoryFiles {
         // Also when it was there: the start that created it may have died before this flush.
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+        DirectoryFiles::existing(path)
+    }
+
+    /// The directory as it is: nothing is created or flushed.
+    pub fn existing(path: &Path) -> io::Result<DirectoryFiles> {
         Ok(DirectoryFiles { path: path.to_owned(), directory: File::open(path)? })
     }
 }

@@ -24,8 +24,8 @@ use crate::cluster::limits::{
 
 /// The version that both files' headers and every record carry.
 pub(super) const VERSION: u32 = 1;
-const LOG_MAGIC: [u8; 8] = *b"CLMETLOG";
-const SNAPSHOT_MAGIC: [u8; 8] = *b"CLMETSNP";
+pub(super) const LOG_MAGIC: [u8; 8] = *b"CLMETLOG";
+pub(super) const SNAPSHOT_MAGIC: [u8; 8] = *b"CLMETSNP";
 const RECORD_MAGIC: [u8; 4] = *b"CLMR";
 const RECORD_VERSION: u8 = 1;
 
@@ -34,6 +34,10 @@ pub(super) const FILE_HEADER_BYTES: usize = 24;
 const LOG_BODY_BYTES: usize = 16;
 /// Where a log's first record starts.
 pub(super) const LOG_HEADER_BYTES: usize = FILE_HEADER_BYTES + LOG_BODY_BYTES;
+/// Where a snapshot's first entry starts, behind the revision.
+pub(super) const SNAPSHOT_ENTRIES_AT: usize = FILE_HEADER_BYTES + 8;
+/// Bytes of a snapshot's entry before its key.
+pub(super) const SNAPSHOT_ENTRY_HEADER_BYTES: usize = 16;
 /// Bytes of a record before its payload; a seal has no other.
 pub(super) const RECORD_HEADER_BYTES: usize = 24;
 /// Records start at multiples of this.

@@ -8,6 +8,7 @@
 //! | `error` | why a commit or a start was refused |
 //! | `embedded` | the implementation over files of one directory |
 //! | `recovery` | from files to the state they hold, or to an error naming file and offset |
+//! | `inspect` | reading the files without opening the store |
 //! | `layout` | every byte of those files (see `docs/formats/metadata.md`) |
 //! | `bytes` | bounded little-endian reading and writing |
 //! | `memory` | the state in memory: entries, recent history, watchers |
@@ -18,6 +19,7 @@ mod contract;
 mod embedded;
 mod error;
 mod files;
+mod inspect;
 mod layout;
 mod memory;
 mod recovery;
@@ -32,6 +34,7 @@ pub use contract::MetadataStore;
 pub use embedded::{EmbeddedStore, Options};
 pub use error::{Damage, Error};
 pub use files::{DirectoryFiles, Files, random_bytes};
+pub use inspect::{FileKind, INSPECTED_BYTES_MAX, Piece, Pieces, inspect, read};
 pub use transaction::{
     Change, Committed, Condition, Entry, Expected, Operation, Range, Revision, Transaction,
 };
