@@ -42,6 +42,10 @@ pub enum Page {
     BrokerFailed,
     /// The tmpfs has no room for the staging files. Met by the engine when it creates them; the broker goes on.
     StagingTooSmall,
+    /// `corelane dump` found bytes that are not what was written, or files that cannot be read.
+    DumpFoundDamage,
+    /// `corelane dump` was given something that is no file of a data directory.
+    DumpUnknownFile,
 }
 
 /// Whether the program was asked for something it cannot do, could not do what it was asked for, or did it with a loss.
@@ -90,7 +94,7 @@ const fn runtime(slug: &'static str, kept: &'static str, remedy: &'static str) -
 
 impl Page {
     /// Every page: first what is wrong with the settings, then what the machine refuses.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::UnknownKey,
         Self::BadValue,
         Self::ConfigUnreadable,
@@ -108,6 +112,8 @@ impl Page {
         Self::DirectoryDamaged,
         Self::BrokerFailed,
         Self::StagingTooSmall,
+        Self::DumpFoundDamage,
+        Self::DumpUnknownFile,
     ];
 
     /// The page's file name without its ending: `port-taken`.
@@ -152,6 +158,12 @@ impl Page {
             Self::CpuNotAllowed => {
                 usage("cpu-not-allowed", "name allowed CPUs, or leave `corelane.cpus` out to use all of them")
             }
+            Self::DumpUnknownFile => Facts {
+                slug: "dump-unknown-file",
+                class: Class::Usage,
+                kept: "everything: a dump only reads",
+                remedy: "say what it is with --as KIND, or name a data directory or files in it",
+            },
             _ => return None,
         };
         Some(facts)
@@ -213,6 +225,11 @@ impl Page {
                 "broker-failed",
                 "every acknowledged record, as far as its acks promise; the next start recovers",
                 "read the message above, mend its cause, and start again",
+            ),
+            Self::DumpFoundDamage => runtime(
+                "dump-found-damage",
+                "everything: a dump only reads",
+                "if a broker is running, dump again; otherwise copy the directory before anything else",
             ),
             Self::StagingTooSmall => Facts {
                 slug: "staging-too-small",

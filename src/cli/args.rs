@@ -8,6 +8,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use corelane_perf::ack::AckArguments;
 use corelane_perf::floor::FloorArguments;
 
+use crate::cli::dump::DumpArguments;
 use crate::cli::flags::Flags;
 
 /// A Kafka-compatible log broker: every ack flushed at the price of one flush per core.
@@ -27,6 +28,8 @@ pub(crate) enum Command {
     /// About the settings
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Show what the files of a data directory say, without changing anything
+    Dump(DumpArguments),
     /// Measure this host and brokers on it
     #[command(subcommand)]
     Perf(PerfCommand),

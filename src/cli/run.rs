@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use crate::broker;
 use crate::cli::args::{self, Arguments, Command, ConfigCommand, PerfCommand, ServeArguments};
+use crate::cli::dump::{self, dump};
 use crate::cli::perf;
 use crate::cli::serve::serve;
 use crate::config;
@@ -21,6 +22,9 @@ pub(crate) enum Failure {
     /// The broker could not be started, or did not end well.
     #[error(transparent)]
     Broker(#[from] broker::Error),
+    /// A dump found something wrong.
+    #[error(transparent)]
+    Dump(#[from] dump::Error),
     /// Standard output cannot be written.
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
@@ -34,6 +38,7 @@ impl Failure {
         match self {
             Self::Config(error) => Some(error),
             Self::Broker(error) => Some(error),
+            Self::Dump(error) => Some(error),
             Self::Output(_) | Self::Other(_) => None,
         }
     }
@@ -67,6 +72,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command.unwrap_or_else(|| Command::Serve(ServeArguments::default())) {
         Command::Serve(arguments) => serve(&arguments),
         Command::Config(ConfigCommand::Reference) => print(&config::reference_page()),
+        Command::Dump(arguments) => dump(&arguments),
         Command::Perf(PerfCommand::Floor(arguments)) => perf::floor(arguments),
         Command::Perf(PerfCommand::Ack(arguments)) => perf::ack(arguments),
     }
