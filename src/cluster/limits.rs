@@ -14,6 +14,9 @@ pub const STATE_BYTES_MAX: usize = 256 << 20;
 pub const LOG_BYTES_BEFORE_SNAPSHOT: u64 = 4 << 20;
 /// Bytes of any file of the store: none is read that is larger.
 pub const FILE_BYTES_MAX: u64 = 2 * STATE_BYTES_MAX as u64;
+/// The largest revision that a file's name may say: far beyond any that is reached, and counting on from it overflows
+/// nothing.
+pub const REVISION_MAX: u64 = u64::MAX / 2;
 /// Files looked at in the store's directory.
 pub const FILES_MAX: usize = 4096;
 

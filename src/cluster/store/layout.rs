@@ -19,7 +19,7 @@ use super::{
     transaction::{Operation, Revision},
 };
 use crate::cluster::limits::{
-    KEY_BYTES_MAX, OPERATIONS_PER_TRANSACTION_MAX, RECORD_PAYLOAD_BYTES_MAX, VALUE_BYTES_MAX,
+    KEY_BYTES_MAX, OPERATIONS_PER_TRANSACTION_MAX, RECORD_PAYLOAD_BYTES_MAX, REVISION_MAX, VALUE_BYTES_MAX,
 };
 
 /// The version that both files' headers and every record carry.
@@ -92,7 +92,8 @@ impl FileName {
         }
         let number = |digits: &str| {
             let well_formed = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
-            well_formed.then(|| digits.parse().ok()).flatten().map(Revision)
+            let number: Option<u64> = well_formed.then(|| digits.parse().ok()).flatten();
+            number.filter(|number| *number <= REVISION_MAX).map(Revision)
         };
         let log = name.strip_prefix("log-").and_then(|rest| rest.strip_suffix(".records")).and_then(number);
         let snapshot = name.strip_prefix("snapshot-").and_then(number);

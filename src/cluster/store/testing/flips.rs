@@ -98,6 +98,18 @@ fn damage_before_a_whole_record_is_not_cut_away() {
 }
 
 #[test]
+fn a_name_beyond_every_revision_is_not_ours() {
+    // Found by the fuzz target `metadata`: to look for the commit behind this one stopped the program.
+    for name in ["snapshot-18446744073709551615", "log-18446744073709551615.records"] {
+        let files = SimulatedFiles::new();
+        run(&files, 2);
+        files.create(name).unwrap();
+        let store = EmbeddedStore::open(files, OPTIONS).unwrap();
+        assert_eq!(observed(&store).0, Revision(2), "{name}");
+    }
+}
+
+#[test]
 fn a_value_that_imitates_a_record_is_not_taken_for_one() {
     // A client knows the format, but not the salt: what it sends may stand in a torn record and must not make
     // that look like damage.
