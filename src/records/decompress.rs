@@ -29,7 +29,8 @@ pub fn open(codec: Codec, body: &[u8]) -> Option<Box<dyn BufRead + '_>> {
     open_capped(codec, body, BYTES_MAX)
 }
 
-fn open_capped(codec: Codec, body: &[u8], bytes_max: usize) -> Option<Box<dyn BufRead + '_>> {
+/// As `open`, with another bound than [`BYTES_MAX`].
+pub fn open_capped(codec: Codec, body: &[u8], bytes_max: usize) -> Option<Box<dyn BufRead + '_>> {
     let stream: Box<dyn Read + '_> = match codec {
         Codec::None => return Some(Box::new(body)),
         Codec::Snappy => return Some(Box::new(Cursor::new(snappy(body, bytes_max)?))),

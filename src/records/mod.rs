@@ -12,5 +12,5 @@
 mod decompress;
 mod read;
 
-pub use decompress::open;
+pub use decompress::{open, open_capped};
 pub use read::{Malformed, Record, Records, byte, varint};
