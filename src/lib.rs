@@ -10,4 +10,6 @@ pub mod cluster;
 pub mod config;
 pub mod errors;
 pub mod records;
+#[cfg(test)]
+mod testing;
 pub mod wire;

@@ -35,4 +35,6 @@ pub mod router;
 pub mod runtime;
 #[cfg(feature = "sim")]
 pub mod sim;
+#[cfg(test)]
+mod testing;
 pub mod types;

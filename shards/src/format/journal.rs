@@ -545,6 +545,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::testing::seeded())]
+
         #[test]
         fn any_bytes_decode_without_a_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..600), open: bool) {
             if open && bytes.len() >= GROUP_HEADER_BYTES {

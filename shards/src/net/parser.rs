@@ -176,6 +176,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::testing::seeded())]
+
         #[test]
         fn frames_come_out_as_they_went_in_however_they_are_cut(
             frames in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..300), 0..20),

@@ -299,6 +299,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::testing::seeded())]
+
         #[test]
         fn what_was_written_is_read(
             name in "[a-zA-Z0-9_-]{1,249}", id in 2u128.., partitions in 1i32..=100_000, deleting: bool, epoch in 0i32..,

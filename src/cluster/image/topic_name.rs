@@ -88,6 +88,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::testing::seeded())]
+
         #[test]
         fn a_valid_name_is_short_and_of_the_character_set(name in "\\PC{0,260}|[a-z._-]{0,260}") {
             let valid = validate_topic_name(&name).is_ok();

@@ -273,6 +273,8 @@ fn entries_that_do_not_increase_are_not_used() {
 }
 
 proptest! {
+    #![proptest_config(crate::testing::seeded())]
+
     #[test]
     fn lookups_equal_a_naive_search(segment in segment(0..150)) {
         let index = segment.index();
