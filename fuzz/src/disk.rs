@@ -125,6 +125,13 @@ impl Disk for MemoryDisk {
         Ok(())
     }
 
+    fn replace_segment(&mut self, file: SegmentFile, bytes: &[u8]) -> Result<(), DiskError> {
+        let mut segment = Blocks::default();
+        segment.write(0, bytes);
+        self.segments.insert(file, segment);
+        Ok(())
+    }
+
     fn trim_segment(&mut self, file: SegmentFile, length: u64) -> Result<(), DiskError> {
         if let Some(segment) = self.segments.get_mut(&file) {
             segment.bytes = segment.bytes.min(length);

@@ -5,7 +5,7 @@ mod driver;
 use corelane_shards::core::effect::{Effect, StopReason, Tag};
 use corelane_shards::core::{Acks, AppendError, Config, FetchError, Tuning};
 use corelane_shards::format::manifest;
-use corelane_shards::limits::{CHECKPOINT_FLUSHES_IN_FLIGHT, LAZY_RUNS_IN_FLIGHT};
+use corelane_shards::limits::{BLOCK_BYTES, CHECKPOINT_FLUSHES_IN_FLIGHT, LAZY_RUNS_IN_FLIGHT};
 use corelane_shards::types::{Offset, ProducerId};
 use driver::{Driver, Size, config, id, tuning};
 
@@ -224,6 +224,29 @@ fn a_large_batch_is_vouched_for_when_it_is_flushed() {
     assert_eq!(shard.answers, [Ok(())]);
     let first = settled.iter().position(|s| *s >= 1);
     assert_eq!(first, Some(settled.len() - 1), "vouched for once, and then never again: {settled:?}");
+}
+
+/// A group is vouched for by the next one. When none follows, an empty one does it, once: else damage to the last batches
+/// looked like a torn end.
+#[test]
+fn an_idle_shard_vouches_once_for_its_last_batches() {
+    let mut shard =
+        Driver::new(Size { group: 64 << 10, journal: 1 << 20, chunks: 8, slab: 8 << 20 }, tuning());
+    shard.create(1);
+    shard.append(1, 100, Acks::All).expect("there is room");
+    let mut groups = Vec::new();
+    for _ in 0..300 {
+        shard.turn();
+        for effect in &shard.queue {
+            if let Effect::WriteJournal { bytes, .. } = effect {
+                let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("a header"));
+                groups.push((bytes.len(), word(40)));
+            }
+        }
+        shard.complete(|_| Some(true));
+    }
+    assert_eq!(shard.answers, [Ok(())]);
+    assert_eq!(groups, [(BLOCK_BYTES, 0), (BLOCK_BYTES, 1)], "blocks and what each says is durable");
 }
 
 /// A file that ends before what the log says of it answered reads of nothing for ever.

@@ -63,6 +63,7 @@ const MUST_BE_MET: &[&str] = &[
     "died in recovery",
     "died behind a manifest",
     "died while the journal grew",
+    "died before a failed flush was told",
     "duplicate recognised",
     "acks=1 lost with the power",
     "operation failed",
@@ -72,6 +73,7 @@ const MUST_BE_MET: &[&str] = &[
     "entries replayed",
     "entries from staging memory",
     "logs cut at a digest",
+    "logs moved on",
     "entries of deleted logs",
 ];
 

@@ -139,7 +139,8 @@ impl Shard {
             let id = partition.id;
             for segment in partition.segments.iter_mut() {
                 let is_covered = segment.base >= from.segment && segment.base <= to.segment;
-                if is_covered && flushes && (segment.is_dirty || segment.flush.is_some()) {
+                let is_to_be_cut = segment.base < to.segment && segment.is_to_be_cut();
+                if is_covered && flushes && (segment.is_dirty || segment.flush.is_some() || is_to_be_cut) {
                     segment.checkpoint_wants_flush = true;
                     files.insert(SegmentFile { partition: id, base: segment.base });
                 }

@@ -234,26 +234,30 @@ impl Shard {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         let mut due = Vec::new();
         let mut room = CHECKPOINT_FLUSHES_IN_FLIGHT.saturating_sub(self.operations.checkpoint_flushes);
-        for segment in &mut partition.segments {
+        let (active, completed) = (partition.segments.len().saturating_sub(1), partition.extents.completed());
+        for (i, segment) in partition.segments.iter_mut().enumerate() {
+            let is_complete = i < active && completed.is_none_or(|place| place >= segment.end_place());
             let for_large = !segment.large_written.is_empty();
-            let has_turn = segment.checkpoint_wants_flush && room > 0;
-            if segment.checkpoint_wants_flush && !has_turn && !for_large {
+            // The end of a cut that is under way asks again.
+            let for_checkpoint = segment.checkpoint_wants_flush && !(is_complete && segment.is_to_be_cut());
+            let has_turn = for_checkpoint && room > 0;
+            if for_checkpoint && !has_turn && !for_large {
                 self.unsettled.insert(id);
             }
             let wanted = for_large || has_turn;
             if wanted && segment.flush.is_none() && segment.file == File::Ready {
-                room = room.saturating_sub(usize::from(segment.checkpoint_wants_flush));
-                due.push(segment.base);
+                room = room.saturating_sub(usize::from(for_checkpoint));
+                due.push((segment.base, for_checkpoint));
             }
         }
-        for base in due {
+        for (base, for_checkpoint) in due {
             let file = SegmentFile { partition: id, base };
             let segment = self.partitions.get_mut(&id).and_then(|p| p.segment(base)).expect("just found");
-            let purpose = Purpose::SegmentFlush(file, segment.checkpoint_wants_flush);
-            let operation = self.operations.begin(purpose);
+            let operation = self.operations.begin(Purpose::SegmentFlush(file, for_checkpoint));
             segment.flush = Some(operation);
             segment.is_dirty = false;
-            segment.flushes_for_checkpoint = std::mem::take(&mut segment.checkpoint_wants_flush);
+            segment.flushes_for_checkpoint = for_checkpoint;
+            segment.checkpoint_wants_flush &= !for_checkpoint;
             segment.large_flushing = std::mem::take(&mut segment.large_written);
             self.effects.push(Effect::FlushSegment { operation, file });
         }
@@ -267,7 +271,7 @@ impl Shard {
         let mut due = Vec::new();
         for segment in rolled.iter_mut().filter(|s| !s.is_trimmed && s.file == File::Ready) {
             if completed.is_none_or(|place| place >= segment.end_place()) {
-                segment.is_trimmed = true;
+                (segment.is_trimmed, segment.is_being_trimmed) = (true, true);
                 due.push((SegmentFile { partition: id, base: segment.base }, segment.length));
             }
         }
@@ -309,7 +313,7 @@ impl Shard {
             Purpose::LazyWrite(file) => self.segment_written(operation, file, None),
             Purpose::LargeWrite(file, base) => self.segment_written(operation, file, Some(base)),
             Purpose::SegmentFlush(file, _) => self.segment_flushed(file),
-            Purpose::Trim(_) => {}
+            Purpose::Trim(file) => self.trim_ended(file),
             Purpose::Manifest => self.manifest_committed(),
             Purpose::Read(_) => unreachable!("reads are handled apart"),
         }
@@ -346,6 +350,15 @@ impl Shard {
         segment.large_written.extend(large);
         self.unsettled.insert(file.partition);
         self.touched.insert(file.partition);
+    }
+
+    fn trim_ended(&mut self, file: SegmentFile) {
+        let Some(segment) = self.partitions.get_mut(&file.partition).and_then(|p| p.segment(file.base))
+        else {
+            return;
+        };
+        segment.is_being_trimmed = false;
+        self.unsettled.insert(file.partition);
     }
 
     fn segment_flushed(&mut self, file: SegmentFile) {
@@ -410,7 +423,8 @@ impl Shard {
                 self.freeze(file.partition);
             }
             Purpose::DirectoryFlush(file) | Purpose::SegmentFlush(file, _) => self.freeze(file.partition),
-            Purpose::Trim(_) => {}
+            // The file stays longer than what it holds, which costs space and nothing else.
+            Purpose::Trim(file) => self.trim_ended(file),
             Purpose::Read(_) => unreachable!("reads are handled apart"),
         }
     }

@@ -150,7 +150,11 @@ impl Partition {
     /// A log as a manifest has it, with nothing in memory. All of it is durable.
     pub fn open(part: &manifest::Partition, epoch: LeaderEpoch, config: Config) -> Partition {
         let end = Offset(part.end);
-        let segments: Vec<_> = part.segments.iter().map(Segment::recovered).collect();
+        let mut segments: Vec<_> = part.segments.iter().map(Segment::recovered).collect();
+        if let Some((_, rolled)) = segments.split_last_mut() {
+            // Recovery, or the checkpoint before, has cut them.
+            rolled.iter_mut().for_each(|segment| segment.is_trimmed = true);
+        }
         let place = segments.last().map_or(Place { segment: end, position: 0 }, Segment::end_place);
         let boundary = Boundary { end, place, fragment: part.tail_fragment.clone() };
         let producers = Producers::from_manifest(&part.producers);

@@ -92,6 +92,8 @@ rules! {
     reads_are_checked,
     /// The padding behind a partial block is zeroed, not left from the buffer's former use.
     padding_is_zeroed,
+    /// Recovery writes a large batch anew if nothing says that it was flushed.
+    unflushed_large_is_rewritten,
     /// A failed large write is journaled, and its partition refuses appends.
     failed_large_is_void,
     /// Deleted records stay deleted: the log start is journaled before it is answered.

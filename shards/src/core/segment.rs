@@ -35,8 +35,10 @@ pub struct Segment {
     pub checkpoint_wants_flush: bool,
     /// Whether the flush in flight is the one that a checkpoint waits for.
     pub flushes_for_checkpoint: bool,
-    /// Whether it is rolled and its file cut to its length.
+    /// Whether it is rolled and its file cut to its length, or about to be.
     pub is_trimmed: bool,
+    /// Whether the cut is under way.
+    pub is_being_trimmed: bool,
     /// Where batches begin, as far as they were appended or read in order since this process started.
     pub index: SparseIndex,
 }
@@ -85,6 +87,7 @@ impl Segment {
             checkpoint_wants_flush: false,
             flushes_for_checkpoint: false,
             is_trimmed: false,
+            is_being_trimmed: false,
             index: SparseIndex::new(base),
         }
     }
@@ -107,6 +110,12 @@ impl Segment {
         if is_next && position.checked_add(batch.length).is_some() {
             self.index.append(batch.base, Position(position), batch.length, batch.max_timestamp);
         }
+    }
+
+    /// Whether a checkpoint that covers it has to wait, given that it is rolled and all of it is on disk: what a manifest
+    /// has before its last segment is cut, so that no start has to look.
+    pub fn is_to_be_cut(&self) -> bool {
+        !self.is_trimmed || self.is_being_trimmed
     }
 
     /// The place behind its last byte.

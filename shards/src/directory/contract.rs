@@ -170,6 +170,7 @@ over_every_disk! {
     a_new_journal_is_zeros_of_its_size,
     segments_are_read_back_up_to_their_end,
     a_trimmed_segment_ends_there_and_can_be_written_again,
+    a_replaced_segment_is_whole_after_a_reboot,
     segments_that_are_not_named_go,
     every_generation_is_new,
     an_empty_directory_opens_with_any_number_of_shards,
@@ -252,6 +253,20 @@ fn a_trimmed_segment_ends_there_and_can_be_written_again<S: Site>() {
     disk.write_segment(segment(0, 5), 4096, &[2; BLOCK_BYTES]).unwrap();
     let bytes = disk.read_segment(segment(0, 5), 0, 1 << 20).unwrap().unwrap();
     assert!(bytes == [[1; BLOCK_BYTES], [2; BLOCK_BYTES]].concat());
+}
+
+fn a_replaced_segment_is_whole_after_a_reboot<S: Site>() {
+    let mut site = S::new();
+    let mut disk = site.disk();
+    disk.replace_segment(segment(0, 5), &[1; BLOCK_BYTES]).unwrap();
+    disk.write_segment(segment(0, 5), BLOCK_BYTES as u64, &[2; BLOCK_BYTES]).unwrap();
+    let read = disk.read_segment(segment(0, 5), 0, 3 * BLOCK_BYTES).unwrap().unwrap();
+    assert_eq!((read.len(), read[0], read[BLOCK_BYTES]), (2 * BLOCK_BYTES, 1, 2));
+    disk.replace_segment(segment(0, 5), &[3; BLOCK_BYTES]).unwrap();
+    drop(disk);
+    site.reboot();
+    let mut disk = site.disk();
+    assert_eq!(disk.read_segment(segment(0, 5), 0, 3 * BLOCK_BYTES).unwrap().unwrap(), [3; BLOCK_BYTES]);
 }
 
 fn segments_that_are_not_named_go<S: Site>() {

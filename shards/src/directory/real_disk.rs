@@ -263,10 +263,34 @@ impl Disk for RealDisk {
         Ok(self.direct.write(&opened, position, bytes).map_err(naming("writing", &path))?)
     }
 
+    fn replace_segment(&mut self, file: SegmentFile, bytes: &[u8]) -> Result<(), DiskError> {
+        self.require_home()?;
+        let path = self.segment_path(file);
+        let (directory, new) = (files::parent(&path), files::temporary(&path));
+        fs::create_dir_all(directory).map_err(naming("creating", directory))?;
+        files::remove(&new)?;
+        let mut write = || {
+            let opened = Direct::open(&new, true, true)?;
+            self.direct.write(&opened, 0, bytes)?;
+            opened.sync_all()
+        };
+        write().map_err(naming("writing", &new))?;
+        // The name leads to another file from here on.
+        self.last.take_if(|(last, _)| *last == file);
+        files::rename(&new, &path)?;
+        self.flush_segment_directory(file)
+    }
+
     fn trim_segment(&mut self, file: SegmentFile, length: u64) -> Result<(), DiskError> {
         let path = self.segment_path(file);
         let opened = self.segment_that_exists(file)?;
-        let cut = || if opened.metadata()?.len() > length { opened.set_len(length) } else { Ok(()) };
+        let cut = || {
+            if opened.metadata()?.len() > length {
+                opened.set_len(length)?;
+                opened.sync_all()?;
+            }
+            Ok(())
+        };
         Ok(cut().map_err(naming("trimming", &path))?)
     }
 
@@ -278,7 +302,12 @@ impl Disk for RealDisk {
 
     fn retain_segments(&mut self, partition: PartitionId, bases: &[i64]) -> Result<(), DiskError> {
         let folder = self.layout.partition(partition);
-        let is_extra = |name: &String| segment_base(name).is_some_and(|base| !bases.contains(&base.get()));
+        // A replacement that was never finished counts for nothing, whatever it is to replace.
+        let is_unfinished =
+            |name: &str| name.strip_suffix(".new").is_some_and(|whole| segment_base(whole).is_some());
+        let is_extra = |name: &String| {
+            is_unfinished(name) || segment_base(name).is_some_and(|base| !bases.contains(&base.get()))
+        };
         let extra: Vec<String> = files::names(&folder)?.into_iter().filter(is_extra).collect();
         if extra.is_empty() {
             return Ok(());

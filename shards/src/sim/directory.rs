@@ -139,6 +139,12 @@ impl Disk for Directory<'_> {
         self.step()
     }
 
+    fn replace_segment(&mut self, file: SegmentFile, bytes: &[u8]) -> Result<(), DiskError> {
+        self.step()?;
+        self.disk.replace(&segment_path(file), bytes);
+        self.step()
+    }
+
     fn trim_segment(&mut self, file: SegmentFile, length: u64) -> Result<(), DiskError> {
         self.step()?;
         self.disk.truncate(&segment_path(file), length);

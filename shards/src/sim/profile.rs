@@ -53,7 +53,7 @@ pub struct Profile {
     pub die_in_recovery: u32,
     /// Whether clients send batches twice.
     pub duplicates: bool,
-    /// Per mille of journal flushes: fail.
+    /// Per mille of flushes: fail.
     pub flush_errors: u32,
     /// Per mille of reads: give fewer blocks than there are.
     pub short_reads: u32,

@@ -43,7 +43,9 @@ pub trait Disk {
     ) -> Result<Option<Vec<u8>>, DiskError>;
     /// Writes whole blocks at a block-aligned position of a segment file, creating file and directories as needed.
     fn write_segment(&mut self, file: SegmentFile, position: u64, bytes: &[u8]) -> Result<(), DiskError>;
-    /// Cuts a segment file to `length`.
+    /// Replaces or creates a segment file with whole blocks, durably, and with the directories that lead to it.
+    fn replace_segment(&mut self, file: SegmentFile, bytes: &[u8]) -> Result<(), DiskError>;
+    /// Cuts a segment file to `length`, durably, if it is longer.
     fn trim_segment(&mut self, file: SegmentFile, length: u64) -> Result<(), DiskError>;
     /// Flushes a segment file and the directories that lead to it.
     fn flush_segment(&mut self, file: SegmentFile) -> Result<(), DiskError>;

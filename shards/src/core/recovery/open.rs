@@ -5,7 +5,7 @@ use std::collections::btree_map::{BTreeMap, Entry};
 
 use super::disk::Disk;
 use super::error::{Damage, Error};
-use super::replay::{self, Input, Replayed};
+use super::replay::{self, Finished, Input, Replayed};
 use super::scan;
 use crate::core::effect::Millis;
 use crate::core::journal::{FlushMethod, Geometry, Start};
@@ -67,24 +67,7 @@ pub struct Report {
 pub fn open(disk: &mut impl Disk, opening: &Opening<'_>) -> Result<(Vec<Opened>, Report), Error> {
     let mut report = Report::default();
     let old = read_old(disk, opening)?;
-    let mut parts: BTreeMap<PartitionId, manifest::Partition> = BTreeMap::new();
-    for (i, manifest) in (0..).zip(&old.manifests) {
-        for part in recover(disk, ShardIndex(i), manifest, opening, &mut report)? {
-            let id = part.id();
-            let offset = Offset(part.end);
-            if parts.insert(id, part).is_some() {
-                let damage = Damage::Inconsistent { partition: id, offset, what: "two shards own the log" };
-                return Err(Error::Damaged { shard: ShardIndex(i), damage });
-            }
-        }
-    }
-    for id in opening.known {
-        if let Entry::Vacant(new) = parts.entry(*id) {
-            // Of a log that nothing vouches for, a dead process may have left files.
-            disk.retain_segments(*id, &[])?;
-            new.insert(manifest::Partition::empty(*id));
-        }
-    }
+    let (parts, untidy) = recover_all(disk, &old, opening, &mut report)?;
     let step = i32::from(opening.rules.hold(Rule::epoch_is_new));
     let epoch = old.epoch.max(opening.epoch_floor.get()).checked_add(step).ok_or(Error::EpochsUsedUp)?;
     report.epoch = LeaderEpoch(epoch);
@@ -94,7 +77,45 @@ pub fn open(disk: &mut impl Disk, opening: &Opening<'_>) -> Result<(Vec<Opened>,
         disk.replace_root(&Root { epoch, manifests: names.clone() }.encode())?;
         disk.retain_manifests(&names)?;
     }
+    // Only now: the old root may have needed what goes.
+    for part in opened.iter().flat_map(|shard| shard.partitions.iter().chain(&shard.set_aside)) {
+        if let Some(first_to_cut) = untidy.get(&part.id()) {
+            replay::tidy_up(disk, part, *first_to_cut)?;
+        }
+    }
     Ok((opened, report))
+}
+
+/// The logs' parts of the next manifests, and from which segment on the files of each may be longer than they should be.
+type Parts = (BTreeMap<PartitionId, manifest::Partition>, BTreeMap<PartitionId, usize>);
+
+/// Recovers the logs of all old shards, and begins those that no shard had.
+fn recover_all(
+    disk: &mut impl Disk,
+    old: &Old,
+    opening: &Opening<'_>,
+    report: &mut Report,
+) -> Result<Parts, Error> {
+    let (mut parts, mut untidy) = (BTreeMap::new(), BTreeMap::new());
+    for (i, manifest) in (0..).zip(&old.manifests) {
+        for Finished { part, first_to_cut } in recover(disk, ShardIndex(i), manifest, opening, report)? {
+            let id = part.id();
+            let offset = Offset(part.end);
+            untidy.insert(id, first_to_cut);
+            if parts.insert(id, part).is_some() {
+                let damage = Damage::Inconsistent { partition: id, offset, what: "two shards own the log" };
+                return Err(Error::Damaged { shard: ShardIndex(i), damage });
+            }
+        }
+    }
+    for id in opening.known {
+        if let Entry::Vacant(new) = parts.entry(*id) {
+            // Of a log that nothing vouches for, a dead process may have left files.
+            untidy.insert(*id, 0);
+            new.insert(manifest::Partition::empty(*id));
+        }
+    }
+    Ok((parts, untidy))
 }
 
 /// Gives a shard its journal, without touching a byte that the old root may still need. Gives back its size.
@@ -148,7 +169,7 @@ fn recover(
     manifest: &Manifest,
     opening: &Opening<'_>,
     report: &mut Report,
-) -> Result<Vec<manifest::Partition>, Error> {
+) -> Result<Vec<Finished>, Error> {
     let scan = scan::scan(disk, shard, manifest, opening.rules)?;
     let Opening { known, is_deleted, now, rules, .. } = *opening;
     let input = Input { shard, manifest, scan: &scan, known, is_deleted, now, rules };
@@ -158,6 +179,7 @@ fn recover(
     report.replayed.entries += replayed.entries;
     report.replayed.entries_staged += replayed.entries_staged;
     report.replayed.logs_cut += replayed.logs_cut;
+    report.replayed.logs_moved += replayed.logs_moved;
     report.replayed.entries_of_deleted += replayed.entries_of_deleted;
     Ok(parts)
 }

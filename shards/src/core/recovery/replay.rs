@@ -1,8 +1,12 @@
 //! One shard's logs, rebuilt from its manifest and its journal, and written to their segments.
 //!
 //! Bytes that the journal holds by value are written again from there; whole blocks of large batches are read and
-//! compared with their digest, and never written. A batch that does not match ends its log, and only its log, unless
+//! compared with their digest, and stay where they are. A batch that does not match ends its log, and only its log, unless
 //! something durable says that it had been flushed: then it is damage.
+//!
+//! A batch that matches and of which nothing says that it was flushed may be there for readers only: after a flush that
+//! failed, the next one succeeds without writing anything. Its log moves on: from this batch on everything is written
+//! anew, to a segment that begins with it. The old blocks stay as they are until the root no longer needs them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,7 +31,18 @@ struct Log {
     by_value: Vec<Piece>,
     touched: BTreeSet<Offset>,
     cut: bool,
+    /// The segment that the journal's next entry continues, and its size as the journal counts it.
+    journaled: Option<(Offset, u64)>,
+    /// The segments that are written anew, and all that they hold.
+    moved: Vec<(Offset, Vec<u8>)>,
+    /// The first segment that may be longer than what it holds.
+    first_to_cut: usize,
 }
+
+/// How many of the last segments of a manifest's log may be longer than the manifest says: the one appended to, and those
+/// that an opening had still to cut when it was interrupted, behind its root: the segment that a log moved on from, and
+/// one that was written anew. More are not: between two checkpoints, large batches are too few to fill two.
+const UNCUT_SEGMENTS_MAX: usize = 3;
 
 /// What replay says of itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,8 +53,17 @@ pub struct Replayed {
     pub entries_staged: usize,
     /// Logs that ended at a batch that did not match its digest.
     pub logs_cut: usize,
+    /// Logs with a large batch of which nothing says that it was flushed: its segment was rolled, and it was written anew.
+    pub logs_moved: usize,
     /// Entries of logs that were deleted.
     pub entries_of_deleted: usize,
+}
+
+/// A log's part of the next manifest, and what is to be done when that counts.
+pub(super) struct Finished {
+    pub(super) part: manifest::Partition,
+    /// From which of its segments on the files may be longer than they should be.
+    pub(super) first_to_cut: usize,
 }
 
 /// Everything a replay needs to know beside the disk.
@@ -54,10 +78,7 @@ pub(super) struct Input<'a> {
 }
 
 /// Rebuilds the logs of one shard: their parts of the next manifest, all of whose bytes are flushed.
-pub(super) fn replay(
-    disk: &mut impl Disk,
-    input: &Input<'_>,
-) -> Result<(Vec<manifest::Partition>, Replayed), Error> {
+pub(super) fn replay(disk: &mut impl Disk, input: &Input<'_>) -> Result<(Vec<Finished>, Replayed), Error> {
     let mut logs = start(disk, input)?;
     let mut replayed = Replayed::default();
     let voids = voids(input)?;
@@ -79,6 +100,7 @@ pub(super) fn replay(
         }
     }
     replayed.logs_cut = logs.values().filter(|log| log.cut).count();
+    replayed.logs_moved = logs.values().filter(|log| !log.moved.is_empty()).count();
     let mut parts = Vec::with_capacity(logs.len());
     for log in logs.into_values() {
         parts.push(log.finish(disk, input)?);
@@ -147,7 +169,17 @@ impl Input<'_> {
 impl Log {
     fn new(part: manifest::Partition) -> Log {
         let producers = Producers::from_manifest(&part.producers);
-        let mut log = Log { part, producers, by_value: Vec::new(), touched: BTreeSet::new(), cut: false };
+        let journaled = part.segments.last().map(|s| (Offset(s.base), s.length));
+        let mut log = Log {
+            first_to_cut: part.segments.len().saturating_sub(UNCUT_SEGMENTS_MAX),
+            part,
+            producers,
+            by_value: Vec::new(),
+            touched: BTreeSet::new(),
+            cut: false,
+            journaled,
+            moved: Vec::new(),
+        };
         // The last partial block is not trusted on disk: it is written again, with what follows.
         if let Some(last) = log.part.segments.last()
             && !log.part.tail_fragment.is_empty()
@@ -188,23 +220,37 @@ impl Log {
                     return Ok(false);
                 }
                 self.check(&batch, entry, continues).map_err(|damage| input.damaged(damage))?;
-                if let Entry::Large { digest, head, .. } = entry
-                    && !matches(disk, input, &batch, *digest, head.len())?
-                {
-                    let is_vouched =
-                        group <= input.scan.settled && !voids.contains(&(batch.partition, batch.base_offset));
-                    if is_vouched && input.rules.hold(Rule::damage_is_reported) {
-                        let damage =
-                            Damage::BatchMismatch { partition: batch.partition, offset: batch.base_offset };
-                        return Err(input.damaged(damage));
-                    }
-                    self.cut = true;
-                    return Ok(false);
-                }
-                self.append(input, &batch, entry);
+                let Some(blocks) = self.blocks(disk, input, group, voids, entry)? else { return Ok(false) };
+                self.append(input, &batch, entry, &blocks);
                 Ok(true)
             }
         }
+    }
+
+    /// The whole blocks of a large batch; `None`, and the log is cut, if they are not what the digest says. Where nothing says
+    /// that they were flushed the log moves on.
+    fn blocks(
+        &mut self,
+        disk: &mut impl Disk,
+        input: &Input<'_>,
+        group: JournalSequence,
+        voids: &BTreeSet<(PartitionId, Offset)>,
+        entry: &Entry<'_>,
+    ) -> Result<Option<Vec<u8>>, Error> {
+        let Entry::Large { batch, digest, head, .. } = entry else { return Ok(Some(Vec::new())) };
+        let BatchEntry { partition, base_offset: offset, .. } = *batch;
+        let is_vouched = group <= input.scan.settled && !voids.contains(&(partition, offset));
+        let blocks = matching(disk, input, batch, *digest, head.len())?;
+        match &blocks {
+            None if is_vouched && input.rules.hold(Rule::damage_is_reported) => {
+                return Err(input.damaged(Damage::BatchMismatch { partition, offset }));
+            }
+            None => self.cut = true,
+            Some(_) if is_vouched || !input.rules.hold(Rule::unflushed_large_is_rewritten) => {}
+            Some(_) if self.moved.is_empty() => self.moved.push((offset, Vec::new())),
+            Some(_) => {}
+        }
+        Ok(blocks)
     }
 
     /// Whether an entry says what its log can hold: its checksum shows that the bytes are ours, not that they make sense.
@@ -220,11 +266,10 @@ impl Log {
         if length > READ_BYTES_MAX as u64 || batch.position > SEGMENT_BYTES_MAX || last.get() == i64::MAX {
             return inconsistent("it is larger than any batch or log");
         }
-        let active = self.part.segments.last().filter(|s| s.base == batch.segment.get());
-        let follows = match active {
-            Some(segment) => segment.length == batch.position,
-            None => {
-                let after = self.part.segments.last().is_none_or(|s| s.base < batch.segment.get());
+        let follows = match self.journaled {
+            Some((segment, length)) if segment == batch.segment => length == batch.position,
+            last => {
+                let after = last.is_none_or(|(segment, _)| segment < batch.segment);
                 batch.position == 0 && batch.segment == base && after
             }
         };
@@ -241,25 +286,17 @@ impl Log {
         if is_whole { Ok(()) } else { inconsistent("its bytes are not as many as it says") }
     }
 
-    fn append(&mut self, input: &Input<'_>, batch: &BatchEntry, entry: &Entry<'_>) {
-        self.assign_segment(input, batch);
-        let file = SegmentFile { partition: self.part.id(), base: batch.segment };
-        let end = batch.position + u64::from(batch.length);
-        match *entry {
-            Entry::Small(_, bytes) => self.by_value.push((file, batch.position, bytes.to_vec())),
-            Entry::Large { head, tail, .. } => {
-                if input.rules.hold(Rule::fragments_by_value) {
-                    self.by_value.push((file, batch.position, head.to_vec()));
-                    self.by_value.push((file, end - tail.len() as u64, tail.to_vec()));
-                }
-                self.part.tail_fragment = tail.to_vec();
-            }
-            Entry::LogStart(..) | Entry::Void(..) => unreachable!("these append nothing"),
+    fn append(&mut self, input: &Input<'_>, batch: &BatchEntry, entry: &Entry<'_>, blocks: &[u8]) {
+        self.journaled = Some((batch.segment, batch.position + u64::from(batch.length)));
+        let (segment, position) = match self.moved.is_empty() {
+            true => (batch.segment, batch.position),
+            false => self.move_on(batch, entry, blocks),
+        };
+        self.assign_segment(input, batch, segment, position);
+        if self.moved.is_empty() {
+            self.keep_by_value(input, batch, entry);
+            self.touched.insert(segment);
         }
-        if let Entry::Small(_, bytes) = *entry {
-            self.carry_fragment(bytes);
-        }
-        self.touched.insert(batch.segment);
         self.part.end = batch.last_offset.get() + 1;
         let epoch = batch.epoch.get();
         if self.part.epochs.last().is_none_or(|last| last.epoch < epoch) {
@@ -269,19 +306,60 @@ impl Log {
         self.producers.note(&numbered, batch.base_offset, batch.last_offset, input.now);
     }
 
-    fn assign_segment(&mut self, input: &Input<'_>, batch: &BatchEntry) {
-        let is_new = self.part.segments.last().is_none_or(|s| s.base != batch.segment.get());
-        if is_new {
+    fn keep_by_value(&mut self, input: &Input<'_>, batch: &BatchEntry, entry: &Entry<'_>) {
+        let file = SegmentFile { partition: self.part.id(), base: batch.segment };
+        match *entry {
+            Entry::Small(_, bytes) => {
+                self.by_value.push((file, batch.position, bytes.to_vec()));
+                self.carry_fragment(bytes);
+            }
+            Entry::Large { head, tail, .. } => {
+                if input.rules.hold(Rule::fragments_by_value) {
+                    let end = batch.position + u64::from(batch.length);
+                    self.by_value.push((file, batch.position, head.to_vec()));
+                    self.by_value.push((file, end - tail.len() as u64, tail.to_vec()));
+                }
+                self.part.tail_fragment = tail.to_vec();
+            }
+            Entry::LogStart(..) | Entry::Void(..) => unreachable!("these append nothing"),
+        }
+    }
+
+    /// Puts the whole batch behind those that are written anew, and says where.
+    fn move_on(&mut self, batch: &BatchEntry, entry: &Entry<'_>, blocks: &[u8]) -> (Offset, u64) {
+        let is_full =
+            |(_, bytes): &(Offset, Vec<u8>)| bytes.len() as u64 + u64::from(batch.length) > SEGMENT_BYTES_MAX;
+        if self.moved.last().is_none_or(is_full) {
+            self.moved.push((batch.base_offset, Vec::new()));
+        }
+        let (segment, bytes) = self.moved.last_mut().expect("just made sure");
+        let position = bytes.len() as u64;
+        match *entry {
+            Entry::Small(_, whole) => bytes.extend_from_slice(whole),
+            Entry::Large { head, tail, .. } => {
+                [head, blocks, tail].into_iter().for_each(|part| bytes.extend_from_slice(part));
+            }
+            Entry::LogStart(..) | Entry::Void(..) => unreachable!("these append nothing"),
+        }
+        let partial = bytes.len() - bytes.len() % BLOCK_BYTES;
+        self.part.tail_fragment = bytes[partial..].to_vec();
+        (*segment, position)
+    }
+
+    fn assign_segment(&mut self, input: &Input<'_>, batch: &BatchEntry, base: Offset, position: u64) {
+        if self.part.segments.last().is_none_or(|s| s.base != base.get()) {
             self.part.segments.push(manifest::Segment {
-                base: batch.segment.get(),
+                base: base.get(),
                 length: 0,
                 max_timestamp: -1,
                 created: input.now,
             });
-            self.part.tail_fragment.clear();
+            if self.moved.is_empty() {
+                self.part.tail_fragment.clear();
+            }
         }
         let segment = self.part.segments.last_mut().expect("just made sure");
-        segment.length = batch.position + u64::from(batch.length);
+        segment.length = position + u64::from(batch.length);
         segment.max_timestamp = segment.max_timestamp.max(batch.max_timestamp);
     }
 
@@ -292,37 +370,42 @@ impl Log {
         self.part.tail_fragment.drain(..whole);
     }
 
-    /// Writes what the journal had by value and flushes what was touched.
-    fn finish(mut self, disk: &mut impl Disk, input: &Input<'_>) -> Result<manifest::Partition, Error> {
+    /// Writes what the journal had by value, and what moves, and flushes it. Nothing that the old root may need is lost.
+    fn finish(mut self, disk: &mut impl Disk, input: &Input<'_>) -> Result<Finished, Error> {
         for (file, position, bytes) in
             runs(std::mem::take(&mut self.by_value)).map_err(|d| input.damaged(d))?
         {
             disk.write_segment(file, position, &bytes)?;
             self.touched.insert(file.base);
         }
-        let id = self.part.id();
-        let last = self.part.segments.last().map(|s| s.base);
+        let partition = self.part.id();
         for base in &self.touched {
-            let file = SegmentFile { partition: id, base: *base };
-            let segment = self.part.segments.iter().find(|s| s.base == base.get());
-            if let Some(segment) = segment.filter(|s| Some(s.base) != last) {
-                disk.trim_segment(file, segment.length)?;
-            }
             if input.rules.hold(Rule::recovery_flushes) {
-                disk.flush_segment(file)?;
+                disk.flush_segment(SegmentFile { partition, base: *base })?;
             }
         }
-        // What lies behind the log's end belongs to batches that do not count: no later reader is to meet it.
-        if let Some(segment) = self.part.segments.last() {
-            let file = SegmentFile { partition: id, base: Offset(segment.base) };
-            disk.trim_segment(file, segment.length.next_multiple_of(BLOCK_BYTES as u64))?;
+        for (base, mut bytes) in self.moved {
+            bytes.resize(bytes.len().next_multiple_of(BLOCK_BYTES), 0);
+            disk.replace_segment(SegmentFile { partition, base }, &bytes)?;
         }
-        let bases: Vec<i64> = self.part.segments.iter().map(|s| s.base).collect();
-        disk.retain_segments(id, &bases)?;
         self.part.producers = self.producers.to_manifest();
         self.part.log_start = self.part.log_start.min(self.part.end);
-        Ok(self.part)
+        Ok(Finished { part: self.part, first_to_cut: self.first_to_cut })
     }
+}
+
+/// Cuts a log's files to what they hold and removes those that do not count, once the root says so: what lies behind the
+/// log's end belongs to batches that no later reader is to meet.
+pub(super) fn tidy_up(disk: &mut impl Disk, part: &manifest::Partition, first: usize) -> Result<(), Error> {
+    let partition = part.id();
+    for (i, segment) in part.segments.iter().enumerate().skip(first) {
+        let is_last = i + 1 == part.segments.len();
+        let length =
+            if is_last { segment.length.next_multiple_of(BLOCK_BYTES as u64) } else { segment.length };
+        disk.trim_segment(SegmentFile { partition, base: Offset(segment.base) }, length)?;
+    }
+    let bases: Vec<i64> = part.segments.iter().map(|s| s.base).collect();
+    Ok(disk.retain_segments(partition, &bases)?)
 }
 
 /// Bytes for a segment: where, and what.
@@ -351,21 +434,21 @@ fn runs(by_value: Vec<Piece>) -> Result<Vec<Piece>, Damage> {
     Ok(runs)
 }
 
-/// Whether the whole blocks of a large batch are on disk.
-fn matches(
+/// The whole blocks of a large batch, if they are on disk as its digest says.
+fn matching(
     disk: &mut impl Disk,
     input: &Input<'_>,
     batch: &BatchEntry,
     expected: [u8; 16],
     head: usize,
-) -> Result<bool, Error> {
+) -> Result<Option<Vec<u8>>, Error> {
     let Some((_, tail)) = fragments(batch.position, batch.length) else {
-        return Ok(false);
+        return Ok(None);
     };
     let length = batch.length as usize - head - tail;
     let file = SegmentFile { partition: batch.partition, base: batch.segment };
     let blocks = disk.read_segment(file, batch.position + head as u64, length)?;
-    Ok(blocks.is_some_and(|blocks| blocks.len() == length && digest(input.generation(), &blocks) == expected))
+    Ok(blocks.filter(|blocks| blocks.len() == length && digest(input.generation(), blocks) == expected))
 }
 
 fn numbered(batch: &BatchEntry) -> Numbered {

@@ -14,7 +14,7 @@ impl World {
             .collect();
         self.count_running();
         self.crash(loss);
-        let flipped = match loss {
+        let mut flipped = match loss {
             Some(Loss::Damage) => self.flip_a_bit(),
             _ => Flipped::Anywhere,
         };
@@ -38,6 +38,10 @@ impl World {
                         }
                         self.disk.lose_power(&mut self.random, self.profile.garbage);
                         self.staged.iter_mut().for_each(|m| *m = None);
+                        if flipped != Flipped::Envelope {
+                            // What vouched for it was perhaps never flushed.
+                            flipped = Flipped::Anywhere;
+                        }
                     }
                 }
                 Err(error) => {
@@ -131,6 +135,7 @@ impl World {
             ("entries replayed", replayed.entries),
             ("entries from staging memory", replayed.entries_staged),
             ("logs cut at a digest", replayed.logs_cut),
+            ("logs moved on", replayed.logs_moved),
             ("entries of deleted logs", replayed.entries_of_deleted),
         ] {
             self.hits.add(name, count as u64);
@@ -141,7 +146,7 @@ impl World {
     pub(super) fn crash(&mut self, loss: Option<Loss>) {
         let fenced = self.rules.hold(Rule::writes_are_fenced);
         for at in 0..self.shards.len() {
-            for (effect, _) in std::mem::take(&mut self.shards[at].in_flight) {
+            for (effect, issued) in std::mem::take(&mut self.shards[at].in_flight) {
                 let path = path_of(&effect, at).unwrap_or_default();
                 match effect {
                     Effect::WriteJournal { position, bytes, .. }
@@ -153,6 +158,13 @@ impl World {
                         if !fenced && self.random.per_mille(500) {
                             self.late_writes.push((path, position, bytes.to_vec()));
                         }
+                    }
+                    // It fails, and the process does not live to hear of it.
+                    Effect::FlushJournal { .. } | Effect::FlushSegment { .. }
+                        if self.profile.flush_errors > 0 && self.random.per_mille(500) =>
+                    {
+                        self.disk.fail_flush(&path, issued);
+                        self.hits.count("died before a failed flush was told");
                     }
                     Effect::GrowJournal { to, .. } if self.random.per_mille(500) => {
                         self.disk.extend_in_part(&path, to);
