@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use corelane_shards::core::journal::{FlushMethod, Geometry};
@@ -55,8 +55,8 @@ impl Pair {
             let index = usize::from(shard.index().get());
             let opened = opened.lock().expect("whole")[index].take().expect("each shard is built once");
             let journal = RealDisk::open_journal(&layout, shard.index())?;
-            let settings =
-                StorageSettings { layout: layout.clone(), manifest: opened.manifest.clone(), journal };
+            let (layout, manifest) = (layout.clone(), opened.manifest.clone());
+            let settings = StorageSettings { layout, manifest, journal, left_over: Arc::default() };
             let (log, storage) = Storage::new(shard, core(&opened, epoch)?, settings)?;
             begin(&Logs::new(log));
             Ok::<_, BoxError>((Rc::new(Deaf), storage))
@@ -83,6 +83,7 @@ fn open(disk: &mut RealDisk) -> (Vec<Opened>, LeaderEpoch) {
         owner: &owner,
         geometry: Geometry { capacity: 16 << 20, group_bytes_max: GROUP_BYTES_MAX },
         flush_method: FlushMethod::Dsync,
+        was_stopped_cleanly: false,
         epoch_floor: LeaderEpoch(0),
         now: 1_700_000_000_000,
         rules: &Rules::default(),

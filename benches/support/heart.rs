@@ -50,6 +50,7 @@ pub(crate) fn open(
         owner: &|_| ShardIndex(0),
         geometry: Geometry { capacity: journal_bytes, group_bytes_max: GROUP_BYTES_MAX },
         flush_method: FlushMethod::Dsync,
+        was_stopped_cleanly: false,
         epoch_floor: LeaderEpoch(0),
         now: NOW,
         rules: &Rules::default(),

@@ -74,6 +74,7 @@ pub(crate) fn open(
         owner: &|_| ShardIndex(0),
         geometry: GEOMETRY,
         flush_method: FlushMethod::Dsync,
+        was_stopped_cleanly: false,
         epoch_floor: LeaderEpoch(0),
         now: 1_700_000_000_000,
         rules: &Rules::default(),

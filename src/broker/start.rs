@@ -9,6 +9,7 @@ use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,7 +29,7 @@ use tokio::sync::watch;
 use tokio::task::{LocalSet, spawn_local};
 
 use super::banner::Banner;
-use super::control::{self, Control};
+use super::control;
 use super::engine::{BrokerEngine, Shared};
 use super::error::Error;
 use super::logs;
@@ -94,9 +95,16 @@ async fn run(
     };
     let staging_line = staging.as_ref().map(|_| STAGING_PATH.to_owned()).map_err(Clone::clone);
     let (shards, followed) = seeds(opened, staging.ok());
+    let left_over = Arc::<AtomicBool>::default();
     let (control, commands) = control::channel(followed);
     let commands = spawn_local(commands.run(Rc::clone(&metadata)));
-    let runtime = start_shards(&settings, &directory, &metadata, control, shards, report.epoch)?;
+    let shared = Shared {
+        images: metadata.subscribe(),
+        control,
+        epoch: report.epoch,
+        settings: Arc::new(Settings::clone(&settings)),
+    };
+    let runtime = start_shards(&settings, &directory, shared, shards, &left_over)?;
     source.ready(runtime.counters(), report);
     let banner = Banner {
         settings: &settings,
@@ -113,6 +121,12 @@ async fn run(
     let result = until_stopped(runtime, &source).await;
     commands.abort();
     result?;
+    if left_over.load(Ordering::Relaxed) {
+        tracing::warn!(
+            "stopped; what could not be written to its segments is left for the next start to recover"
+        );
+        return Ok(());
+    }
     if let Ok(folder) = &staging_folder
         && let Err(error) = folder.remove_all()
     {
@@ -302,6 +316,7 @@ fn recover(
             group_bytes_max: GROUP_BYTES_MAX,
         },
         flush_method,
+        was_stopped_cleanly: directory.was_stopped_cleanly(),
         epoch_floor: LeaderEpoch(epoch.get() - 1),
         now: clock::wall_millis(),
         rules: &Rules::default(),
@@ -355,10 +370,9 @@ fn seeds(
 fn start_shards(
     settings: &Rc<Settings>,
     directory: &DataDirectory,
-    metadata: &Metadata<Store>,
-    control: Control,
+    shared: Shared,
     seeds: Vec<Seed>,
-    epoch: LeaderEpoch,
+    left_over: &Arc<AtomicBool>,
 ) -> Result<runtime::Runtime, Error> {
     let listeners = settings.listeners.iter().map(|l| resolve(&l.address)).collect::<Result<Vec<_>, _>>()?;
     let fence = directory
@@ -382,15 +396,11 @@ fn start_shards(
     };
     let birth = Arc::new(Birth {
         seeds: Mutex::new(seeds.into_iter().map(Some).collect()),
-        shared: Shared {
-            images: metadata.subscribe(),
-            control,
-            epoch,
-            settings: Arc::new(Settings::clone(settings)),
-        },
+        shared,
         layout: directory.layout().clone(),
         memory_bytes: bytes(settings.memory_bytes),
         staging_chunks: staging_chunks(settings),
+        left_over: Arc::clone(left_over),
     });
     Ok(runtime::start(runtime_settings, move |shard| birth.give(shard))?)
 }
@@ -416,6 +426,7 @@ struct Birth {
     layout: corelane_shards::directory::Layout,
     memory_bytes: usize,
     staging_chunks: usize,
+    left_over: Arc<AtomicBool>,
 }
 
 impl Birth {
@@ -448,7 +459,12 @@ impl Birth {
             core.set_aside(part);
         }
         let journal = RealDisk::open_journal(&self.layout, shard.index())?;
-        let storage = StorageSettings { layout: self.layout.clone(), manifest: opened.manifest, journal };
+        let storage = StorageSettings {
+            layout: self.layout.clone(),
+            manifest: opened.manifest,
+            journal,
+            left_over: Arc::clone(&self.left_over),
+        };
         let (log, storage) = Storage::new(shard, core, storage)?;
         self.follow(shard, &log, followed);
         let engine = BrokerEngine::new(Logs::new(log), self.shared.clone(), is_staged);

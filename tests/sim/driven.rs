@@ -249,6 +249,33 @@ fn an_idle_shard_vouches_once_for_its_last_batches() {
     assert_eq!(groups, [(BLOCK_BYTES, 0), (BLOCK_BYTES, 1)], "blocks and what each says is durable");
 }
 
+/// A log that failed kept a broker that was told to stop from ever ending.
+#[test]
+fn a_failed_log_hinders_no_stop() {
+    let mut shard =
+        Driver::new(Size { group: 16 << 10, journal: 128 << 10, chunks: 16, slab: 8 << 20 }, tuning());
+    shard.create(1);
+    shard.create(2);
+    shard.append(1, 100, Acks::All).expect("there is room");
+    shard.append(2, 100, Acks::All).expect("there is room");
+    shard.rest(5);
+    shard.core.request_checkpoint();
+    let flushes = |e: &Effect| matches!(e, Effect::FlushSegment { file, .. } if file.partition == id(1));
+    for _ in 0..20 {
+        shard.turn();
+        shard.complete(|e| Some(!flushes(e)));
+    }
+    let mut turns = 0;
+    while !shard.core.is_at_rest() && turns < 100 {
+        shard.core.settle();
+        shard.rest(1);
+        turns += 1;
+    }
+    assert!(shard.core.is_at_rest() && !shard.core.is_settled(), "after {turns} turns");
+    let end = |n| shard.core.partition(id(n)).expect("it is there").flushed.boundary.end;
+    assert_eq!((end(1), end(2)), (Offset(0), Offset(1)), "the other log is in its manifest");
+}
+
 /// A file that ends before what the log says of it answered reads of nothing for ever.
 #[test]
 fn a_file_cut_short_is_damaged() {

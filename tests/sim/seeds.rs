@@ -74,6 +74,9 @@ const MUST_BE_MET: &[&str] = &[
     "entries from staging memory",
     "logs cut at a digest",
     "logs moved on",
+    "stop",
+    "stopped cleanly",
+    "stopped with something left to recover",
     "entries of deleted logs",
 ];
 

@@ -36,6 +36,19 @@ impl Shard {
         self.checkpoint_wanted = true;
     }
 
+    /// Asks for a checkpoint until everything is settled, but for what a failed log holds back. Whoever stops asks each turn.
+    pub fn settle(&mut self) {
+        let is_held_back = self.partitions.values().any(|p| p.stopped_from.is_some());
+        // A group that only vouches is freed by a checkpoint too, and is no progress.
+        let would_help = !is_held_back || self.would_checkpoint_help();
+        self.checkpoint_wanted |= !self.is_settled() && would_help;
+    }
+
+    /// Whether the last checkpoint freed something, or something happened since.
+    fn would_checkpoint_help(&self) -> bool {
+        !self.checkpoint_was_fruitless || self.progress > self.checkpoint_progress
+    }
+
     /// Whether everything appended is in the manifest and the journal is empty: a stop now needs no recovery.
     pub fn is_settled(&self) -> bool {
         matches!(self.checkpoint, Checkpoint::Idle)
@@ -43,6 +56,20 @@ impl Shard {
             && self.journal.bytes_live() == 0
             && self.operations_in_flight() == 0
             && self.partitions.values().all(|p| p.flushed.boundary.end == p.end)
+    }
+
+    /// Whether another checkpoint would change nothing, though the journal holds what a log that failed cannot let go: the
+    /// next start has to recover that.
+    pub fn is_at_rest(&self) -> bool {
+        let is_done =
+            |p: &super::partition::Partition| p.stopped_from.is_some() || p.flushed.boundary.end == p.end;
+        matches!(self.checkpoint, Checkpoint::Idle)
+            && !self.checkpoint_wanted
+            && self.checkpoint_was_fruitless
+            && self.journal.is_idle()
+            && self.operations_in_flight() == 0
+            && self.partitions.values().any(|p| p.stopped_from.is_some())
+            && self.partitions.values().all(is_done)
     }
 
     pub(super) fn advance_checkpoint(&mut self) {
@@ -68,12 +95,11 @@ impl Shard {
 
     fn start_checkpoint_if_due(&mut self) {
         let capacity = self.journal.geometry().capacity;
-        let would_help = !self.checkpoint_was_fruitless || self.progress > self.checkpoint_progress;
         let is_large = self.journal.bytes_live() * 2 > capacity
             || self.journal.is_full()
             || self.digested_bytes > self.tuning.digested_bytes_per_checkpoint
             || self.journal.has_grown_space();
-        let is_due = self.checkpoint_wanted || (is_large && would_help);
+        let is_due = self.checkpoint_wanted || (is_large && self.would_checkpoint_help());
         if !is_due || !matches!(self.checkpoint, Checkpoint::Idle) {
             self.grow_if_full();
             return;

@@ -94,6 +94,8 @@ rules! {
     padding_is_zeroed,
     /// Recovery writes a large batch anew if nothing says that it was flushed.
     unflushed_large_is_rewritten,
+    /// A stop is clean only if every shard's log is in its manifest and nothing is under way.
+    clean_stop_is_settled,
     /// A failed large write is journaled, and its partition refuses appends.
     failed_large_is_void,
     /// Deleted records stay deleted: the log start is journaled before it is answered.

@@ -415,6 +415,7 @@ fn try_open<S: Site>(
         owner: &|id| owner(id, shards),
         geometry: Geometry { capacity: JOURNAL_BYTES, group_bytes_max: GROUP_BYTES },
         flush_method: FlushMethod::Fdatasync,
+        was_stopped_cleanly: false,
         epoch_floor,
         now: NOW,
         rules: &Rules::default(),

@@ -8,6 +8,8 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::files::{Files, Use};
 use super::log::{Answers, Inner};
@@ -36,6 +38,8 @@ pub struct StorageSettings {
     pub manifest: String,
     /// The journal, open for direct writes.
     pub journal: OwnedFd,
+    /// Set if the shard ends with something that only its journal or staging memory has: the next start recovers it.
+    pub left_over: Arc<AtomicBool>,
 }
 
 /// The engine of one shard.
@@ -245,8 +249,8 @@ impl Engine for Storage {
                 self.inner.borrow_mut().core.expire_producers(now);
             }
         }
-        if self.stopping && !self.inner.borrow().core.is_settled() {
-            self.inner.borrow_mut().core.request_checkpoint();
+        if self.stopping {
+            self.inner.borrow_mut().core.settle();
         }
         self.inner.borrow_mut().answers.ring_alarms(context.now());
         self.inner.borrow_mut().retry_appends(now);
@@ -295,10 +299,15 @@ impl Engine for Storage {
     }
 
     fn is_stopped(&self) -> bool {
-        let inner = self.inner.borrow();
-        self.stopping
-            && (inner.core.is_settled() || inner.core.stopped().is_some())
-            && self.in_flight.is_empty()
+        let core = &self.inner.borrow().core;
+        let has_ended = core.is_settled() || core.is_at_rest() || core.stopped().is_some();
+        if !self.stopping || !has_ended || !self.in_flight.is_empty() {
+            return false;
+        }
+        if !core.is_settled() {
+            self.settings.left_over.store(true, Ordering::Relaxed);
+        }
+        true
     }
 }
 

@@ -39,6 +39,8 @@ pub struct Profile {
     pub kill: u32,
     /// Weight: the power fails.
     pub power: u32,
+    /// Weight: the broker is stopped and started.
+    pub stop: u32,
     /// Weight: a bit flips on disk and the process restarts.
     pub damage: u32,
     /// Weight: the living state is compared with its replay.
@@ -107,6 +109,7 @@ impl Profile {
             misdirected: sometimes(random, 100, 5),
             full: sometimes(random, 100, 3),
             forget: sometimes(random, 300, 200),
+            stop: sometimes(random, 300, 4),
         };
         if random.per_mille(100) {
             profile.calm_down();
@@ -116,7 +119,14 @@ impl Profile {
 
     /// A world without faults and restarts, where everything must simply go on: a restart heals what is stuck.
     fn calm_down(&mut self) {
-        let weights = [&mut self.kill, &mut self.power, &mut self.damage, &mut self.full, &mut self.jump];
+        let weights = [
+            &mut self.kill,
+            &mut self.power,
+            &mut self.stop,
+            &mut self.damage,
+            &mut self.full,
+            &mut self.jump,
+        ];
         weights.into_iter().for_each(|weight| *weight = 0);
         let chances = [
             &mut self.errors,

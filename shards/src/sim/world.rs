@@ -59,6 +59,8 @@ pub struct World {
     last_producer: i64,
     late_writes: Vec<(String, u64, Vec<u8>)>,
     damaged: bool,
+    /// The process before said at its end that nothing is to be recovered.
+    was_stopped_cleanly: bool,
     /// Nothing new fits on the disk until the next restart.
     full: bool,
     /// Logs that the metadata store does not know for now, and what each was when it was forgotten.
@@ -127,6 +129,7 @@ impl World {
             last_producer: 0,
             late_writes: Vec::new(),
             damaged: false,
+            was_stopped_cleanly: false,
             full: false,
             forgotten: BTreeMap::new(),
             halted: false,
@@ -146,7 +149,7 @@ impl World {
         }
         self.now += i64::from(self.random.per_mille(300)) * self.random.below(4) as i64;
         let p = self.profile;
-        let choices: [(&'static str, u32); 15] = [
+        let choices: [(&'static str, u32); 16] = [
             ("append", p.append),
             ("complete", p.complete),
             ("turn", p.turn),
@@ -159,6 +162,7 @@ impl World {
             ("recreate", p.recreate),
             ("kill", p.kill),
             ("power", p.power),
+            ("stop", p.stop),
             ("damage", p.damage),
             ("fork", p.fork),
             ("disk full", p.full),
@@ -190,6 +194,7 @@ impl World {
             "recreate" => self.recreate()?,
             "kill" => self.restart(Some(Loss::Process))?,
             "power" => self.restart(Some(Loss::Power))?,
+            "stop" => self.stop_and_restart()?,
             "damage" => self.damage_and_restart()?,
             _ => self.compare_with_replay()?,
         }

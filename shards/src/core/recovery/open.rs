@@ -28,6 +28,9 @@ pub struct Opening<'a> {
     pub geometry: Geometry,
     /// How groups become durable.
     pub flush_method: FlushMethod,
+    /// Whether the process before said at its end that its manifests hold everything and its journals nothing: they are
+    /// believed as they are, and no segment is opened.
+    pub was_stopped_cleanly: bool,
     /// The largest epoch that the metadata store has given to a log.
     pub epoch_floor: LeaderEpoch,
     /// The time. Milliseconds since 1970.
@@ -101,7 +104,7 @@ fn recover_all(
         for Finished { part, first_to_cut } in recover(disk, ShardIndex(i), manifest, opening, report)? {
             let id = part.id();
             let offset = Offset(part.end);
-            untidy.insert(id, first_to_cut);
+            untidy.extend(first_to_cut.map(|first| (id, first)));
             if parts.insert(id, part).is_some() {
                 let damage = Damage::Inconsistent { partition: id, offset, what: "two shards own the log" };
                 return Err(Error::Damaged { shard: ShardIndex(i), damage });
@@ -170,6 +173,9 @@ fn recover(
     opening: &Opening<'_>,
     report: &mut Report,
 ) -> Result<Vec<Finished>, Error> {
+    if opening.was_stopped_cleanly {
+        return Ok(replay::as_stopped(manifest, opening.known, opening.is_deleted));
+    }
     let scan = scan::scan(disk, shard, manifest, opening.rules)?;
     let Opening { known, is_deleted, now, rules, .. } = *opening;
     let input = Input { shard, manifest, scan: &scan, known, is_deleted, now, rules };

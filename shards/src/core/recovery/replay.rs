@@ -62,8 +62,19 @@ pub struct Replayed {
 /// A log's part of the next manifest, and what is to be done when that counts.
 pub(super) struct Finished {
     pub(super) part: manifest::Partition,
-    /// From which of its segments on the files may be longer than they should be.
-    pub(super) first_to_cut: usize,
+    /// From which of its segments on the files may be longer than they should be; `None` if they are as they should be.
+    pub(super) first_to_cut: Option<usize>,
+}
+
+/// The logs of a shard that was stopped cleanly: everything is in its manifest and flushed, each last partial block too.
+pub(super) fn as_stopped(
+    manifest: &Manifest,
+    known: &BTreeSet<PartitionId>,
+    is_deleted: &dyn Fn(PartitionId) -> bool,
+) -> Vec<Finished> {
+    let is_alive = |id: PartitionId| known.contains(&id) || !is_deleted(id);
+    let alive = manifest.partitions.iter().filter(|part| is_alive(part.id()));
+    alive.map(|part| Finished { part: part.clone(), first_to_cut: None }).collect()
 }
 
 /// Everything a replay needs to know beside the disk.
@@ -390,7 +401,7 @@ impl Log {
         }
         self.part.producers = self.producers.to_manifest();
         self.part.log_start = self.part.log_start.min(self.part.end);
-        Ok(Finished { part: self.part, first_to_cut: self.first_to_cut })
+        Ok(Finished { part: self.part, first_to_cut: Some(self.first_to_cut) })
     }
 }
 

@@ -69,6 +69,7 @@ pub(super) fn shards(count: u16, spin: Spin, begin: impl Fn(&Logs) + Send + Sync
         owner: &owner,
         geometry: Geometry { capacity: 4 << 20, group_bytes_max: GROUP_BYTES },
         flush_method: FlushMethod::Fdatasync,
+        was_stopped_cleanly: false,
         epoch_floor: LeaderEpoch(0),
         now: 1_700_000_000_000,
         rules: &Rules::default(),
@@ -90,7 +91,8 @@ pub(super) fn shards(count: u16, spin: Spin, begin: impl Fn(&Logs) + Send + Sync
         let index = usize::from(shard.index().get());
         let opened = opened.lock().expect("whole")[index].take().expect("each shard is built once");
         let journal = RealDisk::open_journal(&layout, shard.index())?;
-        let settings = StorageSettings { layout: layout.clone(), manifest: opened.manifest.clone(), journal };
+        let (layout, manifest) = (layout.clone(), opened.manifest.clone());
+        let settings = StorageSettings { layout, manifest, journal, left_over: Arc::default() };
         let (log, storage) = Storage::new(shard, core(&opened, report.epoch)?, settings)?;
         begin(&Logs::new(log));
         Ok::<_, BoxError>((Rc::new(Deaf), storage))

@@ -189,6 +189,7 @@ impl World {
             owner: &|_| ShardIndex(0),
             geometry: Geometry { capacity: JOURNAL_BYTES, group_bytes_max: GROUP_BYTES_MAX },
             flush_method: FlushMethod::Dsync,
+            was_stopped_cleanly: false,
             epoch_floor: LeaderEpoch(self.epoch_floor),
             now: self.now,
             rules: &self.rules,

@@ -4,6 +4,9 @@ use super::damage::Flipped;
 use super::process::path_of;
 use super::*;
 
+/// Turns within which a broker that is told to stop comes to its end.
+const STOP_TURNS: usize = 200;
+
 impl World {
     pub(super) fn restart(&mut self, loss: Option<Loss>) -> Result<(), Violation> {
         let live: BTreeMap<_, _> = self
@@ -213,6 +216,7 @@ impl World {
             } else {
                 FlushMethod::Fdatasync
             },
+            was_stopped_cleanly: std::mem::take(&mut self.was_stopped_cleanly),
             epoch_floor: LeaderEpoch(self.epoch_floor),
             now: self.now,
             rules: &self.rules.clone(),
@@ -253,6 +257,47 @@ impl World {
             read_bytes: 8 << 10,
             journal_bytes_max: 256 << 10,
         }
+    }
+
+    /// The broker is told to stop: it brings everything into the manifests, says so, and ends. What could not be brought
+    /// there is recovered as after a death.
+    pub(super) fn stop_and_restart(&mut self) -> Result<(), Violation> {
+        let is_settled = |world: &World| world.shards.iter().all(|s| s.core.is_settled());
+        for _ in 0..STOP_TURNS {
+            if is_settled(self) || !self.rules.hold(Rule::clean_stop_is_settled) {
+                break;
+            }
+            for at in 0..self.shards.len() {
+                self.shards[at].core.settle();
+                self.shards[at].core.turn(self.now);
+                self.take_effects(at)?;
+            }
+            self.settle_in_flight()?;
+            self.now += 10;
+        }
+        self.was_stopped_cleanly = is_settled(self) || !self.rules.hold(Rule::clean_stop_is_settled);
+        if !self.was_stopped_cleanly {
+            self.check_left_over()?;
+            return self.restart(Some(Loss::Process));
+        }
+        self.hits.count("stopped cleanly");
+        self.staged.iter_mut().for_each(|m| *m = None);
+        if self.random.per_mille(500) {
+            self.disk.lose_power(&mut self.random, self.profile.garbage);
+        }
+        self.restart(Some(Loss::Process))
+    }
+
+    /// A shard that could not bring everything into its manifest has a reason, and waits for nothing.
+    fn check_left_over(&mut self) -> Result<(), Violation> {
+        for shard in &self.shards {
+            let core = &shard.core;
+            if !core.is_settled() && !core.is_at_rest() && core.stopped().is_none() {
+                return Err(Violation(format!("a stop does not end: {}", self.describe())));
+            }
+        }
+        self.hits.count("stopped with something left to recover");
+        Ok(())
     }
 
     /// A bit flips while the process is down, whose last operations came to their end.
