@@ -183,12 +183,12 @@ impl Page {
             ),
             Self::IoUringDisabled => runtime(
                 "io-uring-disabled",
-                "every record; the logs were recovered and nobody was served",
+                "every record; the data directory was not opened",
                 "allow io_uring: `sysctl kernel.io_uring_disabled=0`, or the container's seccomp profile",
             ),
             Self::MemlockTooLow => runtime(
                 "memlock-too-low",
-                "every record; the logs were recovered and nobody was served",
+                "every record; the data directory was not opened",
                 "raise the limit: `ulimit -l unlimited`, or LimitMEMLOCK=infinity in the service's unit",
             ),
             Self::DirectoryLocked => runtime(

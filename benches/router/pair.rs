@@ -101,7 +101,6 @@ fn settings(spin: Spin) -> Settings {
         network: Default::default(),
         slab_bytes_max: 1 << 20,
         drain_max: PATIENCE,
-        fence: None,
     }
 }
 

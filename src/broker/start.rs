@@ -1,7 +1,7 @@
 //! From settings to a running broker, and to its end.
 //!
-//! The order matters: ports are tried before the directory is opened, so that a broker that cannot listen changes nothing;
-//! the metadata is opened before the logs, since a log exists because the metadata say so; the logs of all former shards
+//! The order matters: ports are bound and every shard has its thread and rings before the directory is opened, so that a
+//! broker that the system refuses something changes nothing; the metadata is opened before the logs, since a log exists because the metadata say so; the logs of all former shards
 //! are recovered before any shard runs; only then is anybody let in.
 
 use std::collections::BTreeSet;
@@ -16,7 +16,9 @@ use std::time::{Duration, Instant};
 use corelane_shards::core::journal::{FlushMethod, Geometry};
 use corelane_shards::core::recovery::{self, Opened, Opening, Report};
 use corelane_shards::core::{Rules, Shard as Core, Tuning};
-use corelane_shards::directory::{DEAD_WAIT, DataDirectory, RealDisk, StagingFile, StagingFolder};
+use corelane_shards::directory::{
+    DEAD_WAIT, DataDirectory, RealDisk, StagingFile, StagingFolder, staging_file,
+};
 use corelane_shards::driver::Spin;
 use corelane_shards::engine::{Log, Storage, StorageSettings};
 use corelane_shards::memory::{Mapping, Slab, Staging};
@@ -56,24 +58,28 @@ const PORT_POLL: Duration = Duration::from_millis(20);
 /// Where staging memory lies: a tmpfs that every Linux host has.
 const STAGING_PATH: &str = "/dev/shm";
 
+type Prepared = runtime::Prepared<BrokerService, Storage>;
+
 /// Runs a broker until a signal stops it.
 pub fn serve(mut settings: Settings) -> Result<(), Error> {
     warn_of_shared_cpus(&settings);
-    check_ports(&mut settings)?;
+    let admin = check_ports(&mut settings)?;
     let flush_method = flush_method(&settings)?;
+    let prepared = prepare(&settings)?;
     let directory = DataDirectory::open(&settings.log_dir, DEAD_WAIT)?;
     let control = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let control = control.map_err(Error::system("starting the control thread"))?;
     let local = LocalSet::new();
-    control.block_on(local.run_until(run(Rc::new(settings), directory, flush_method)))
+    control.block_on(local.run_until(run(Rc::new(settings), directory, flush_method, admin, prepared)))
 }
 
 async fn run(
     settings: Rc<Settings>,
     mut directory: DataDirectory,
     flush_method: FlushMethod,
+    admin: TcpListener,
+    prepared: Prepared,
 ) -> Result<(), Error> {
-    let admin = listen(&settings.admin_listener)?;
     let admin_address = admin.local_addr().map_err(Error::system("reading the admin listener's address"))?;
     let source = BrokerSource::starting("recovering");
     spawn_local(serve_admin(admin, source.clone())?);
@@ -104,7 +110,10 @@ async fn run(
         epoch: report.epoch,
         settings: Arc::new(Settings::clone(&settings)),
     };
-    let runtime = start_shards(&settings, &directory, shared, shards, &left_over)?;
+    let runtime = start_shards(&directory, prepared, shared, shards, &left_over).inspect_err(|_| {
+        // Nobody was served yet, and the manifests hold everything.
+        remove_staging(&staging_folder);
+    })?;
     source.ready(runtime.counters(), report);
     let banner = Banner {
         settings: &settings,
@@ -127,11 +136,7 @@ async fn run(
         );
         return Ok(());
     }
-    if let Ok(folder) = &staging_folder
-        && let Err(error) = folder.remove_all()
-    {
-        tracing::warn!(%error, "the staging files cannot be removed; the next start ignores them");
-    }
+    remove_staging(&staging_folder);
     directory.mark_stopped()?;
     tracing::info!("stopped; the next start has nothing to recover");
     Ok(())
@@ -176,9 +181,8 @@ fn warn_of_shared_cpus(settings: &Settings) {
 
 // ---- what must be right before anything is opened
 
-/// Tries each address, so that a port that is taken is told before the directory is touched. Port 0 becomes a free port here,
-/// because clients have to be told it.
-fn check_ports(settings: &mut Settings) -> Result<(), Error> {
+/// Tries each address, and keeps the admin listener's. Port 0 becomes a free port here, because clients have to be told it.
+fn check_ports(settings: &mut Settings) -> Result<TcpListener, Error> {
     for listener in &mut settings.listeners {
         let bound = listen(&listener.address)?;
         if listener.address.port == 0 {
@@ -190,8 +194,25 @@ fn check_ports(settings: &mut Settings) -> Result<(), Error> {
             }
         }
     }
-    drop(listen(&settings.admin_listener)?);
-    Ok(())
+    listen(&settings.admin_listener)
+}
+
+/// Gives each shard its thread and rings, and binds the listeners.
+fn prepare(settings: &Settings) -> Result<Prepared, Error> {
+    let listeners = settings.listeners.iter().map(|l| resolve(&l.address)).collect::<Result<Vec<_>, _>>()?;
+    Ok(runtime::prepare(runtime::Settings {
+        cpus: settings.cpus.iter().map(|cpu| usize::from(cpu.0)).collect(),
+        spin: match settings.spin {
+            config::Spin::Park => Spin::Park,
+            config::Spin::Microseconds(0) => Spin::Park,
+            config::Spin::Microseconds(time) => Spin::For(Duration::from_micros(time.into())),
+            config::Spin::Always => Spin::Always,
+        },
+        listeners,
+        network: network(settings),
+        slab_bytes_max: bytes(settings.memory_bytes),
+        drain_max: DRAIN_MAX,
+    })?)
 }
 
 /// Binds an address. One that is taken is tried again for a moment: the ring of a process that was just killed holds its
@@ -332,14 +353,32 @@ fn create_staging(
     epoch: LeaderEpoch,
 ) -> Result<Vec<StagingFile>, String> {
     let chunk = usize::try_from(GROUP_BYTES_MAX).expect("a chunk fits into memory");
-    let create = |shard| folder.create(ShardIndex(shard), epoch, staging_chunks(settings), chunk);
     let shards = u16::try_from(settings.cpus.len()).expect("checked by recovery");
-    let files = (0..shards).map(create).collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string());
+    let (mut created, mut failed) = (Vec::new(), None);
+    for shard in 0..shards {
+        match folder.create(ShardIndex(shard), epoch, staging_chunks(settings), chunk) {
+            Ok(file) => created.push(file),
+            Err(error) => {
+                tracing::warn!(%error, "acks=1 waits for the flush: there is no staging memory");
+                created.drain(..).for_each(StagingFile::discard);
+                failed = Some(error.to_string());
+                break;
+            }
+        }
+    }
     if let Err(error) = folder.remove_before(epoch) {
         tracing::warn!(%error, "old staging files cannot be removed");
     }
-    files
-        .inspect_err(|error| tracing::warn!(%error, "acks=1 waits for the flush: there is no staging memory"))
+    failed.map_or(Ok(created), Err)
+}
+
+/// Removes the staging files when nothing in them counts any more.
+fn remove_staging(folder: &Result<StagingFolder, staging_file::Error>) {
+    if let Ok(folder) = folder
+        && let Err(error) = folder.remove_all()
+    {
+        tracing::warn!(%error, "the staging files cannot be removed; the next start ignores them");
+    }
 }
 
 fn staging_chunks(settings: &Settings) -> usize {
@@ -368,41 +407,26 @@ fn seeds(
 }
 
 fn start_shards(
-    settings: &Rc<Settings>,
     directory: &DataDirectory,
+    prepared: Prepared,
     shared: Shared,
     seeds: Vec<Seed>,
     left_over: &Arc<AtomicBool>,
 ) -> Result<runtime::Runtime, Error> {
-    let listeners = settings.listeners.iter().map(|l| resolve(&l.address)).collect::<Result<Vec<_>, _>>()?;
     let fence = directory
         .lock()
         .fence()
         .try_clone_to_owned()
         .map_err(Error::system("sharing the directory's lock"))?;
-    let runtime_settings = runtime::Settings {
-        cpus: settings.cpus.iter().map(|cpu| usize::from(cpu.0)).collect(),
-        spin: match settings.spin {
-            config::Spin::Park => Spin::Park,
-            config::Spin::Microseconds(0) => Spin::Park,
-            config::Spin::Microseconds(time) => Spin::For(Duration::from_micros(time.into())),
-            config::Spin::Always => Spin::Always,
-        },
-        listeners,
-        network: network(settings),
-        slab_bytes_max: bytes(settings.memory_bytes),
-        drain_max: DRAIN_MAX,
-        fence: Some(Arc::new(fence)),
-    };
     let birth = Arc::new(Birth {
         seeds: Mutex::new(seeds.into_iter().map(Some).collect()),
-        shared,
         layout: directory.layout().clone(),
-        memory_bytes: bytes(settings.memory_bytes),
-        staging_chunks: staging_chunks(settings),
+        memory_bytes: bytes(shared.settings.memory_bytes),
+        staging_chunks: staging_chunks(&shared.settings),
+        shared,
         left_over: Arc::clone(left_over),
     });
-    Ok(runtime::start(runtime_settings, move |shard| birth.give(shard))?)
+    Ok(prepared.start(Some(Arc::new(fence)), move |shard| birth.give(shard))?)
 }
 
 fn network(settings: &Settings) -> net::Settings {

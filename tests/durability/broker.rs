@@ -79,6 +79,11 @@ impl Home {
         broker
     }
 
+    /// Where its data lie.
+    pub(crate) fn data(&self) -> &Path {
+        &self.data
+    }
+
     /// Takes away what the directory's brokers left in memory, as a loss of power does.
     pub(crate) fn lose_memory(&mut self) -> usize {
         let lost = std::mem::take(&mut self.staging);

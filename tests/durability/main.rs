@@ -11,3 +11,4 @@ mod load;
 mod power;
 mod powercut;
 mod self_check;
+mod starts;

@@ -238,6 +238,11 @@ impl StagingFile {
         Mapping::shared(&self.file, self.bytes)
     }
 
+    /// Removes a file that nobody has stored anything in. One that stays behind is removed by the next opening.
+    pub fn discard(self) {
+        let _best_effort = files::remove(&self.path);
+    }
+
     /// Where the file lies.
     pub fn path(&self) -> &Path {
         &self.path

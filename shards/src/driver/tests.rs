@@ -131,7 +131,6 @@ fn an_engine_writes_durably_and_reads_back_parked_and_spinning() {
             network: Default::default(),
             slab_bytes_max: 1 << 20,
             drain_max: Duration::from_secs(10),
-            fence: None,
         };
         let seen = Arc::clone(&verified);
         let runtime = start(settings, move |shard| {

@@ -12,4 +12,4 @@ mod shard;
 mod start;
 
 pub use shard::Shard;
-pub use start::{BoxError, Error, Runtime, Settings, start};
+pub use start::{BoxError, Error, Prepared, Runtime, Settings, prepare, start};

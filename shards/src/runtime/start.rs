@@ -1,4 +1,9 @@
 //! All shards, started or not at all, stopped and joined.
+//!
+//! A start has two halves. [`prepare`] binds the listeners and gives each shard its thread and its rings, which is what a
+//! system may refuse; nothing is accepted yet. [`Prepared::start`] then builds every shard's service and engine, and lets
+//! the shards run once all are built. Whoever opens a data directory does so in between, so that what the system refuses
+//! is told before a byte of it was changed. A `Prepared` that is dropped ends its threads.
 
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -44,8 +49,6 @@ pub struct Settings {
     pub slab_bytes_max: usize,
     /// How long connections may take to end when the shards stop.
     pub drain_max: Duration,
-    /// What every ring keeps open until its last operation has ended: a data directory's lock.
-    pub fence: Option<Arc<OwnedFd>>,
 }
 
 /// The shards could not be started, or did not end well.
@@ -151,57 +154,115 @@ where
     E: Engine,
     F: Fn(&Shard) -> Result<(Rc<S>, E), BoxError> + Send + Sync + 'static,
 {
+    prepare(settings)?.start(None, build)
+}
+
+/// Binds the listeners and gives each shard its thread and its rings.
+pub fn prepare<S: Service, E: Engine>(settings: Settings) -> Result<Prepared<S, E>, Error> {
     if settings.cpus.is_empty() || settings.cpus.len() > SHARDS_MAX {
         return Err(Error::Cpus(settings.cpus.len()));
     }
     let listeners = Listeners::bind(&settings.listeners)?;
     let addresses = listeners.addresses().to_vec();
-    let sockets = listeners.into_sockets();
     let shared = Arc::new(share(&settings)?);
-    let (settings, build) = (Arc::new(settings), Arc::new(build));
-    let mut runtime = Runtime { shared, addresses, threads: Vec::new() };
-    match launch(&mut runtime, &settings, sockets, &build) {
-        Ok(()) => Ok(runtime),
-        Err((index, reason)) => abandon(runtime, index, settings.cpus[index], reason),
+    let runtime = Runtime { shared, addresses, threads: Vec::new() };
+    let mut prepared = Prepared { runtime, settings: Arc::new(settings), lines: Vec::new() };
+    match prepared.launch(listeners.into_sockets()) {
+        Ok(()) => Ok(prepared),
+        Err((index, reason)) => Err(prepared.abandon(index, reason)),
     }
 }
 
-/// Starts the shards and waits until all are ready. On failure, which could not be and why; the ports of those that were
-/// not started are dropped then, so that the others do not wait for them.
-fn launch<S, E, F>(
-    runtime: &mut Runtime,
-    settings: &Arc<Settings>,
-    sockets: Vec<OwnedFd>,
-    build: &Arc<F>,
-) -> Result<(), (usize, String)>
-where
-    S: Service,
-    E: Engine,
-    F: Fn(&Shard) -> Result<(Rc<S>, E), BoxError> + Send + Sync + 'static,
-{
-    let ports = mesh(runtime.shared.mailboxes.iter().map(|mailbox| mailbox.doorbell().clone()).collect());
-    let mut sockets = Some(sockets);
-    let mut started = Vec::new();
-    for (index, port) in ports.into_iter().enumerate() {
-        let (ready, is_ready) = mpsc::channel();
-        let seed = Seed {
-            index: shard_index(index),
-            settings: Arc::clone(settings),
-            shared: Arc::clone(&runtime.shared),
-            sockets: sockets.take().unwrap_or_default(),
-            port,
-            build: Arc::clone(build),
+/// Shards that have what the system gives them, and wait for what they are to do.
+pub struct Prepared<S, E> {
+    runtime: Runtime,
+    settings: Arc<Settings>,
+    lines: Vec<Line<S, E>>,
+}
+
+/// The way to a shard's thread and back while it is being started.
+struct Line<S, E> {
+    orders: mpsc::Sender<Order<S, E>>,
+    reports: mpsc::Receiver<Result<(), String>>,
+}
+
+/// The next step of a shard's start.
+enum Order<S, E> {
+    /// Build service and engine; every ring keeps what is given open until its last operation has ended.
+    Build(Build<S, E>, Option<Arc<OwnedFd>>),
+    Run,
+}
+
+type Build<S, E> = Arc<dyn Fn(&Shard) -> Result<(Rc<S>, E), BoxError> + Send + Sync>;
+
+impl<S: Service, E: Engine> Prepared<S, E> {
+    /// Builds all shards on their threads and lets them run. If one cannot be built none has run, and its reason is
+    /// returned. `fence` is what every ring keeps open until its last operation has ended: a data directory's lock.
+    pub fn start(
+        self,
+        fence: Option<Arc<OwnedFd>>,
+        build: impl Fn(&Shard) -> Result<(Rc<S>, E), BoxError> + Send + Sync + 'static,
+    ) -> Result<Runtime, Error> {
+        let build: Build<S, E> = Arc::new(build);
+        for line in &self.lines {
+            // A thread that is gone says so when its report is waited for.
+            let _told = line.orders.send(Order::Build(Arc::clone(&build), fence.clone()));
+        }
+        if let Err((index, reason)) = self.wait() {
+            return Err(self.abandon(index, reason));
+        }
+        self.lines.iter().for_each(|line| _ = line.orders.send(Order::Run));
+        Ok(self.runtime)
+    }
+
+    /// Starts the threads and waits until all have their rings. On failure, which could not be and why; the ports of those
+    /// that were not started are dropped then, so that the others do not wait for them.
+    fn launch(&mut self, sockets: Vec<OwnedFd>) -> Result<(), (usize, String)> {
+        let mailboxes = &self.runtime.shared.mailboxes;
+        let ports = mesh(mailboxes.iter().map(|mailbox| mailbox.doorbell().clone()).collect());
+        let mut sockets = Some(sockets);
+        for (index, port) in ports.into_iter().enumerate() {
+            let (orders, to_do) = mpsc::channel();
+            let (reporting, reports) = mpsc::channel();
+            let seed = Seed {
+                index: shard_index(index),
+                settings: Arc::clone(&self.settings),
+                shared: Arc::clone(&self.runtime.shared),
+                sockets: sockets.take().unwrap_or_default(),
+                port,
+            };
+            let thread =
+                spawn(seed, self.settings.cpus[index], to_do, reporting).map_err(|reason| (index, reason))?;
+            self.runtime.threads.push(thread);
+            self.lines.push(Line { orders, reports });
+        }
+        self.wait()
+    }
+
+    /// Waits until every shard has reported, up to the first that failed.
+    fn wait(&self) -> Result<(), (usize, String)> {
+        for (index, line) in self.lines.iter().enumerate() {
+            // If nothing is said the executor itself could not be created: its thread knows why.
+            let told = line.reports.recv().unwrap_or_else(|_: mpsc::RecvError| Err(String::new()));
+            told.map_err(|reason| (index, reason))?;
+        }
+        Ok(())
+    }
+
+    /// Ends what has been started, after shard `index` could not be. A shard that was built runs just long enough to obey.
+    fn abandon(self, index: usize, reason: String) -> Error {
+        let Prepared { runtime, settings, lines } = self;
+        runtime.stop_now();
+        for line in lines {
+            let _told = line.orders.send(Order::Run);
+        }
+        let joined = runtime.join();
+        let reason = match joined {
+            Err(Error::Failed { reason: told, .. }) if reason.is_empty() => told,
+            _ => reason,
         };
-        let thread = spawn(seed, settings.cpus[index], ready).map_err(|reason| (index, reason))?;
-        runtime.threads.push(thread);
-        started.push(is_ready);
+        Error::Start { shard: shard_index(index), cpu: settings.cpus[index], reason }
     }
-    for (index, is_ready) in started.into_iter().enumerate() {
-        // If nothing is said the executor itself could not be created: its thread knows why.
-        let told = is_ready.recv().unwrap_or_else(|_: mpsc::RecvError| Err(String::new()));
-        told.map_err(|reason| (index, reason))?;
-    }
-    Ok(())
 }
 
 fn share(settings: &Settings) -> Result<Shared, Error> {
@@ -218,92 +279,87 @@ fn share(settings: &Settings) -> Result<Shared, Error> {
     Ok(Shared { mailboxes, counters, failure: Mutex::new(None) })
 }
 
-/// Ends what has been started, after shard `index` could not be.
-fn abandon(runtime: Runtime, index: usize, cpu: usize, reason: String) -> Result<Runtime, Error> {
-    runtime.stop_now();
-    let joined = runtime.join();
-    let reason = match joined {
-        Err(Error::Failed { reason: told, .. }) if reason.is_empty() => told,
-        _ => reason,
-    };
-    Err(Error::Start { shard: shard_index(index), cpu, reason })
-}
-
 fn shard_index(index: usize) -> ShardIndex {
     ShardIndex(u16::try_from(index).expect("shards are bounded"))
 }
 
 /// What a shard's thread is born with.
-struct Seed<F> {
+struct Seed {
     index: ShardIndex,
     settings: Arc<Settings>,
     shared: Arc<Shared>,
     sockets: Vec<OwnedFd>,
     port: Port,
-    build: Arc<F>,
 }
 
-type Ready = mpsc::Sender<Result<(), String>>;
+type Reports = mpsc::Sender<Result<(), String>>;
+type Orders<S, E> = mpsc::Receiver<Order<S, E>>;
 
-fn spawn<S, E, F>(seed: Seed<F>, cpu: usize, ready: Ready) -> Result<ExecutorJoinHandle<()>, String>
-where
-    S: Service,
-    E: Engine,
-    F: Fn(&Shard) -> Result<(Rc<S>, E), BoxError> + Send + Sync + 'static,
-{
+fn spawn<S: Service, E: Engine>(
+    seed: Seed,
+    cpu: usize,
+    orders: Orders<S, E>,
+    reports: Reports,
+) -> Result<ExecutorJoinHandle<()>, String> {
     LocalExecutorBuilder::new(Placement::Fixed(cpu))
         .name(&format!("shard-{}", seed.index))
         .io_memory(EXECUTOR_IO_BYTES)
-        .spawn(move || live(seed, ready))
+        .spawn(move || live(seed, orders, reports))
         .map_err(|error| error.to_string())
 }
 
 /// A shard's life.
-async fn live<S, E, F>(seed: Seed<F>, ready: Ready)
-where
-    S: Service,
-    E: Engine,
-    F: Fn(&Shard) -> Result<(Rc<S>, E), BoxError> + Send + Sync + 'static,
-{
+async fn live<S: Service, E: Engine>(seed: Seed, orders: Orders<S, E>, reports: Reports) {
     let (index, shared) = (seed.index, Arc::clone(&seed.shared));
     let latency =
         glommio::executor().create_task_queue(Shares::Static(1000), Latency::Matters(LATENCY), "latency");
     let background =
         glommio::executor().create_task_queue(Shares::Static(100), Latency::NotImportant, "background");
-    let result = match assemble(seed, latency, background) {
-        Ok(driver) => {
-            // Whoever waited is gone only if another shard failed, which orders us to stop.
-            let _told = ready.send(Ok(()));
-            let task = glommio::spawn_local_into(driver.run(), latency).expect("the queue was just made");
-            task.await
-        }
-        Err(reason) => {
-            let _told = ready.send(Err(reason));
-            return;
-        }
-    };
-    if let Err(error) = result {
+    let Some(driver) = be_started(seed, &orders, &reports, (latency, background)) else { return };
+    let task = glommio::spawn_local_into(driver.run(), latency).expect("the queue was just made");
+    if let Err(error) = task.await {
         shared.fail(Error::Failed { shard: index, reason: error.to_string() });
     }
 }
 
+/// Goes through the steps of a start as they are ordered, each with a report. `None` if a step failed, or if no order
+/// follows: another shard, or whoever starts the shards, failed. Nothing else runs on this thread yet, so it may wait.
+fn be_started<S: Service, E: Engine>(
+    seed: Seed,
+    orders: &Orders<S, E>,
+    reports: &Reports,
+    queues: (glommio::TaskQueueHandle, glommio::TaskQueueHandle),
+) -> Option<Driver<S, E>> {
+    let mailbox = &seed.shared.mailboxes[usize::from(seed.index.get())];
+    let ring = Ring::new(mailbox.doorbell(), Slab::new(RECEIVE_POOL_BYTES_MAX));
+    let ring = reported(ring.map_err(|error: ring::Error| error.to_string()), reports)?;
+    let Ok(Order::Build(build, fence)) = orders.recv() else { return None };
+    let driver = reported(assemble(seed, ring, fence, &build, queues), reports)?;
+    orders.recv().ok().map(|_run| driver)
+}
+
+/// Tells how a step ended. Whoever waits is gone only if another shard failed.
+fn reported<T>(result: Result<T, String>, reports: &Reports) -> Option<T> {
+    let (value, report) = match result {
+        Ok(value) => (Some(value), Ok(())),
+        Err(reason) => (None, Err(reason)),
+    };
+    let _told = reports.send(report);
+    value
+}
+
 /// Builds everything that a shard is made of, on its thread.
-fn assemble<S, E, F>(
-    seed: Seed<F>,
-    latency: glommio::TaskQueueHandle,
-    background: glommio::TaskQueueHandle,
-) -> Result<Driver<S, E>, String>
-where
-    S: Service,
-    E: Engine,
-    F: Fn(&Shard) -> Result<(Rc<S>, E), BoxError>,
-{
-    let Seed { index, settings, shared, sockets, port, build } = seed;
+fn assemble<S: Service, E: Engine>(
+    seed: Seed,
+    mut ring: Ring,
+    fence: Option<Arc<OwnedFd>>,
+    build: &Build<S, E>,
+    (latency, background): (glommio::TaskQueueHandle, glommio::TaskQueueHandle),
+) -> Result<Driver<S, E>, String> {
+    let Seed { index, settings, shared, sockets, port } = seed;
     let at = usize::from(index.get());
     let (mailbox, counters) = (shared.mailboxes[at].clone(), Arc::clone(&shared.counters[at]));
-    let ring = Ring::new(mailbox.doorbell(), Slab::new(RECEIVE_POOL_BYTES_MAX));
-    let mut ring = ring.map_err(|error: ring::Error| error.to_string())?;
-    if let Some(fence) = &settings.fence {
+    if let Some(fence) = &fence {
         ring.hold(fence).map_err(|error| format!("its io_uring does not hold the lock: {error}"))?;
     }
     let notify = Rc::<Notify>::default();

@@ -97,7 +97,6 @@ pub(super) fn serve(shards: usize, spin: Spin, network: Settings) -> Server {
         network,
         slab_bytes_max: 64 << 20,
         drain_max: PATIENCE,
-        fence: None,
     };
     let known = Arc::clone(&seen);
     let build = move |shard: &Shard| {

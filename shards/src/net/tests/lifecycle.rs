@@ -123,7 +123,6 @@ fn a_port_in_use_is_an_error_that_names_it() {
         network: Settings::default(),
         slab_bytes_max: 1 << 20,
         drain_max: PATIENCE,
-        fence: None,
     };
     let error = start::<Obedient, (), _>(settings, |_| Err("never built".into())).err().expect("taken");
     assert!(matches!(error, Error::Bind(BindError::InUse(_))), "{error}");
@@ -140,7 +139,6 @@ fn a_shard_that_cannot_be_built_takes_the_others_back() {
         network: Settings::default(),
         slab_bytes_max: 1 << 20,
         drain_max: PATIENCE,
-        fence: None,
     };
     let build = |shard: &Shard| match shard.index().get() {
         0 => {

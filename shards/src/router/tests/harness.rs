@@ -85,7 +85,6 @@ pub(super) fn shards(count: u16, spin: Spin, begin: impl Fn(&Logs) + Send + Sync
         network: Default::default(),
         slab_bytes_max: 1 << 20,
         drain_max: PATIENCE,
-        fence: None,
     };
     let build = move |shard: &Shard| {
         let index = usize::from(shard.index().get());
