@@ -1,9 +1,9 @@
 //! How long a producer waits: a closed loop of one-record requests on a number of connections, over a number of
 //! partitions, at an ack level.
 //!
-//! Each connection is a thread with one request in flight, so the load is what the broker's latency allows. Latency is
-//! measured around the call, with the client's own wake-up inside; a floor measured by [`crate::floor`] with blocking
-//! calls has the same wake-up in it.
+//! Each connection is a thread with one request in flight, so the load is what the broker's latency allows. Latency runs
+//! from before the send of a request that was encoded beforehand until its answer has come, before that is looked at: the
+//! client's own wake-up is inside, its codec is not, just as in the floors that [`crate::floor`] measures.
 
 use std::fmt;
 use std::net::ToSocketAddrs;
@@ -17,6 +17,7 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use crate::client::connection::{self, Connection};
 use crate::client::messages::create_topics::CreateTopicsRequest;
 use crate::client::messages::produce::ProduceRequest;
+use crate::client::messages::{decode_response, encode_request};
 use crate::client::records::{Record, record::encode_batch};
 
 /// Versions that every broker of the last years speaks.
@@ -25,6 +26,9 @@ const CREATE_TOPICS_VERSION: i16 = 5;
 
 /// Kafka's code for a topic that is there already.
 const TOPIC_EXISTS: i16 = 36;
+
+/// The correlation id of every produce request: one is in flight at a time.
+const CORRELATION: i32 = 7;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -39,7 +43,7 @@ pub struct AckArguments {
     #[arg(long, default_value_t = 1)]
     pub connections: usize,
     /// Partitions of the topic that the requests go around
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..))]
     pub partitions: i32,
     /// 0, 1 or all
     #[arg(long, default_value = "all", value_parser = acks)]
@@ -53,6 +57,9 @@ pub struct AckArguments {
     /// The CPU to run on
     #[arg(long)]
     pub cpu: Option<usize>,
+    /// Ask for the answer again and again instead of sleeping until it comes
+    #[arg(long)]
+    pub spin: bool,
 }
 
 fn acks(text: &str) -> Result<i16, String> {
@@ -155,13 +162,15 @@ fn produce(
     start: &Barrier,
 ) -> Result<Histogram<u64>, Error> {
     let connected = Connection::connect(address(&arguments.broker), PATIENCE);
-    let records = encode_batch(&[Record::of(0, vec![b'x'; arguments.bytes])]);
-    let mut partition = i32::try_from(at).unwrap_or(0) % arguments.partitions;
+    let requests = requests(arguments, topic);
+    let mut next = (at + 1) % requests.len();
     let mut send = |connection: &mut Connection| {
-        partition = (partition + 1) % arguments.partitions;
-        once(connection, arguments.acks, topic, partition, &records)
+        let request = &requests[next];
+        next = (next + 1) % requests.len();
+        once(connection, request)
     };
     let warmed = connected.map_err(Error::from).and_then(|mut connection| {
+        connection.set_spinning(arguments.spin);
         let until = Instant::now() + Duration::from_secs(1);
         while Instant::now() < until {
             send(&mut connection)?;
@@ -173,27 +182,39 @@ fn produce(
     let mut connection = warmed?;
     let mut latency = histogram();
     let until = Instant::now() + time;
-    loop {
-        let before = Instant::now();
-        if before >= until {
-            return Ok(latency);
-        }
-        send(&mut connection)?;
-        latency.saturating_record(u64::try_from(before.elapsed().as_nanos()).unwrap_or(u64::MAX));
+    while Instant::now() < until {
+        let took = send(&mut connection)?;
+        latency.saturating_record(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
     }
+    Ok(latency)
 }
 
-fn once(
-    connection: &mut Connection,
-    acks: i16,
-    topic: &str,
-    partition: i32,
-    records: &[u8],
-) -> Result<(), Error> {
-    let request = ProduceRequest::one(acks, topic, partition, records.to_vec());
-    let response = connection.call(&request, PRODUCE_VERSION)?;
+/// One request for each partition, as bytes: the same one is sent again and again.
+fn requests(arguments: &AckArguments, topic: &str) -> Vec<Vec<u8>> {
+    let records = encode_batch(&[Record::of(0, vec![b'x'; arguments.bytes])]);
+    let encoded = |partition| {
+        let request = ProduceRequest::one(arguments.acks, topic, partition, records.clone());
+        encode_request(&request, PRODUCE_VERSION, CORRELATION, None)
+    };
+    (0..arguments.partitions).map(encoded).collect()
+}
+
+/// One request and its answer: how long it took.
+fn once(connection: &mut Connection, request: &[u8]) -> Result<Duration, Error> {
+    let before = Instant::now();
+    connection.send_bytes(request)?;
+    let frame = connection.receive_frame()?;
+    let took = before.elapsed();
+    let Some((correlation, body)) = frame.split_first_chunk::<4>() else {
+        return Err(Error::Unexpected("Produce"));
+    };
+    if i32::from_be_bytes(*correlation) != CORRELATION {
+        return Err(Error::Unexpected("Produce"));
+    }
+    let response =
+        decode_response::<ProduceRequest>(PRODUCE_VERSION, body).map_err(connection::Error::from)?;
     match response.only().map(|partition| partition.error_code) {
-        Some(0) => Ok(()),
+        Some(0) => Ok(took),
         Some(code) => Err(Error::Refused { what: "Produce", code }),
         None => Err(Error::Unexpected("Produce")),
     }
@@ -211,13 +232,14 @@ fn cpu_time() -> Duration {
 
 impl fmt::Display for AckReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let AckArguments { connections, partitions, acks, bytes, .. } = &self.arguments;
+        let AckArguments { connections, partitions, acks, bytes, spin, .. } = &self.arguments;
+        let spinning = if *spin { ", client spinning" } else { "" };
         let acks = if *acks == -1 { "all".to_owned() } else { acks.to_string() };
         let seconds = self.elapsed.as_secs_f64();
         let micro = |quantile| self.latency.value_at_quantile(quantile) as f64 / 1000.0;
         write!(
             f,
-            "acks={acks} {bytes} B, {connections} connections, {partitions} partitions: {:.0} acks/s, \
+            "acks={acks} {bytes} B, {connections} connections, {partitions} partitions{spinning}: {:.0} acks/s, \
              p50 {:.1} p99 {:.1} p99.9 {:.1} max {:.1} us, client CPU {:.0} %",
             self.latency.len() as f64 / seconds,
             micro(0.5),
@@ -250,6 +272,7 @@ mod tests {
             bytes: 10,
             seconds: 0.1,
             cpu: None,
+            spin: false,
         };
         assert!(matches!(run(arguments), Err(Error::Connection(_))));
     }

@@ -13,6 +13,9 @@ use std::marker::PhantomData;
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
+
 use super::messages::{Request, decode_response, encode_request};
 use super::wire::DecodeError;
 
@@ -96,8 +99,14 @@ impl Connection {
     pub fn over(stream: TcpStream, timeout: Duration) -> Result<Self, Error> {
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(timeout))?;
-        let receiver =
-            Receiver { stream: stream.try_clone()?, buffer: Vec::new(), consumed: 0, filled: 0, timeout };
+        let receiver = Receiver {
+            stream: stream.try_clone()?,
+            buffer: Vec::new(),
+            consumed: 0,
+            filled: 0,
+            timeout,
+            spins: false,
+        };
         Ok(Self { sender: Sender { stream, client_id: None, next_correlation: 0 }, receiver })
     }
 
@@ -109,6 +118,11 @@ impl Connection {
     /// The time limit of receives from now on.
     pub fn set_receive_timeout(&mut self, timeout: Duration) {
         self.receiver.timeout = timeout;
+    }
+
+    /// Receives from now on by asking again and again instead of sleeping in the kernel.
+    pub fn set_spinning(&mut self, spins: bool) {
+        self.receiver.spins = spins;
     }
 
     /// Sends a request and waits for its answer. No other request may be unanswered.
@@ -198,6 +212,7 @@ pub struct Receiver {
     consumed: usize,
     filled: usize,
     timeout: Duration,
+    spins: bool,
 }
 
 impl Receiver {
@@ -248,8 +263,13 @@ impl Receiver {
         if left.is_zero() {
             return Err(Error::TimedOut(self.timeout));
         }
-        self.stream.set_read_timeout(Some(left))?;
-        match self.stream.read(&mut self.buffer[self.filled..]) {
+        let received = if self.spins {
+            receive_spinning(&self.stream, &mut self.buffer[self.filled..], deadline)
+        } else {
+            self.stream.set_read_timeout(Some(left))?;
+            self.stream.read(&mut self.buffer[self.filled..])
+        };
+        match received {
             Ok(0) => Err(Error::Closed { buffered: self.filled - self.consumed }),
             Ok(count) => {
                 self.filled += count;
@@ -275,6 +295,18 @@ impl Receiver {
         if self.buffer.len() - self.filled < wanted.clamp(1, READ_BYTES) {
             let grown = (self.buffer.len() * 2).clamp(READ_BYTES, FRAME_BYTES_MAX + READ_BYTES);
             self.buffer.resize(grown, 0);
+        }
+    }
+}
+
+/// What has come as soon as something has; [`ErrorKind::TimedOut`] when nothing had by the deadline.
+fn receive_spinning(stream: &TcpStream, buffer: &mut [u8], deadline: Instant) -> std::io::Result<usize> {
+    loop {
+        match recv(stream, &mut *buffer, RecvFlags::DONTWAIT) {
+            Ok((_, count)) => return Ok(count),
+            Err(Errno::AGAIN) if Instant::now() < deadline => std::hint::spin_loop(),
+            Err(Errno::AGAIN) => return Err(ErrorKind::TimedOut.into()),
+            Err(errno) => return Err(errno.into()),
         }
     }
 }
@@ -349,6 +381,16 @@ mod tests {
         peer.write_all(&bytes[9..]).unwrap();
         connection.set_receive_timeout(LONG);
         assert_eq!(connection.receive(&ticket).unwrap().producer_id, 42);
+    }
+
+    #[test]
+    fn a_receive_that_spins_gets_the_frame_and_keeps_to_its_time() {
+        let (mut connection, mut peer) = pair();
+        connection.set_spinning(true);
+        peer.write_all(&frame(b"first")).unwrap();
+        assert_eq!(connection.receive_frame().unwrap(), b"first");
+        connection.set_receive_timeout(Duration::from_millis(20));
+        assert!(matches!(connection.receive_frame(), Err(Error::TimedOut(_))));
     }
 
     #[test]
