@@ -408,3 +408,19 @@ fn a_batch_larger_than_a_segment_is_refused() {
     let partition = shard.core.partition(id(1)).expect("it is there");
     assert_eq!((partition.end, partition.segments.len()), (Offset(2), 2));
 }
+
+/// An ack of the leader waited for its shard's next turn, and so for the start of a disk write, though it waits for no disk.
+#[test]
+fn a_leader_ack_is_there_when_the_append_returns() {
+    let mut shard =
+        Driver::new(Size { group: 16 << 10, journal: 1 << 20, chunks: 16, slab: 8 << 20 }, tuning());
+    shard.create(1);
+    shard.append(1, 100, Acks::All).expect("there is room");
+    assert_eq!((shard.answered_at_once, shard.answers.len()), (0, 0), "it waits for its flush");
+    shard.append(1, 100, Acks::Leader).expect("there is room");
+    assert_eq!((shard.answered_at_once, shard.answers.len()), (1, 1));
+    shard.append(1, 30_000, Acks::Leader).expect("there is room");
+    assert_eq!((shard.answered_at_once, shard.answers.len()), (1, 1), "a large batch waits for its write");
+    shard.rest(10);
+    assert_eq!((shard.answered_at_once, shard.answers.len()), (1, 3), "each is answered once");
+}

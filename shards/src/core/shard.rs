@@ -326,6 +326,17 @@ impl Shard {
         std::mem::take(&mut self.effects)
     }
 
+    /// The answer to the append just made, if its condition held at once: not one effect among many, so that whoever
+    /// asked can have it before the shard turns.
+    pub fn take_appended(&mut self, tag: Tag) -> Option<Appended> {
+        let answers =
+            |effect: &mut Effect| matches!(effect, Effect::Appended { tag: t, result: Ok(_) } if *t == tag);
+        match self.effects.pop_if(answers) {
+            Some(Effect::Appended { result: Ok(appended), .. }) => Some(appended),
+            _ => None,
+        }
+    }
+
     /// Why the shard takes no more appends, if it does not.
     pub fn stopped(&self) -> Option<StopReason> {
         self.stopped

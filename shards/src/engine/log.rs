@@ -258,7 +258,10 @@ impl Inner {
         let tag = self.answers.tag();
         match self.core.append(now, partition, batch, acks, tag) {
             Ok(()) => {
-                self.answers.appends.insert(tag, promise);
+                match self.core.take_appended(tag) {
+                    Some(appended) => promise.answer(Ok(appended)),
+                    None => _ = self.answers.appends.insert(tag, promise),
+                }
                 None
             }
             Err(AppendError::Busy) => Some(promise),

@@ -26,6 +26,8 @@ pub struct Driver {
     pub core: Shard,
     pub queue: VecDeque<Effect>,
     pub answers: Vec<Result<(), AppendError>>,
+    /// Answers that were there when the append returned.
+    pub answered_at_once: usize,
     pub fetched: Vec<Result<Fetched, FetchError>>,
     pub manifests: Vec<Manifest>,
     pub removed: Vec<PartitionId>,
@@ -74,6 +76,7 @@ impl Driver {
             core: Shard::new(start, LeaderEpoch(1), staging, slab, tuning, Rules::default()),
             queue: VecDeque::new(),
             answers: Vec::new(),
+            answered_at_once: 0,
             fetched: Vec::new(),
             manifests: Vec::new(),
             removed: Vec::new(),
@@ -174,6 +177,10 @@ impl Driver {
         let header = fixture::Header::idempotent(producer, ProducerEpoch(epoch), Sequence(sequence));
         let batch = fixture::batch(&header, &[vec![n; bytes]]);
         let result = self.core.append(self.now, id(n), &batch, acks, Tag(1));
+        if self.core.take_appended(Tag(1)).is_some() {
+            self.answered_at_once += 1;
+            self.answers.push(Ok(()));
+        }
         self.take();
         result
     }
