@@ -33,6 +33,9 @@ struct Parts {
     provided: Provided,
     /// Entries that the submission queue had no room for, in order.
     backlog: VecDeque<squeue::Entry>,
+    /// Disk operations since the last submission. They go behind what the network asked for: the kernel carries
+    /// entries out one by one, and starting a direct write takes it longer than sending an answer.
+    disk: VecDeque<squeue::Entry>,
     /// The earliest wake-up asked for, and those that it replaced and the kernel has not given back.
     alarm: Option<(Moment, Key)>,
     alarms: usize,
@@ -55,12 +58,12 @@ impl Ring {
         }
         uring.submitter().register_eventfd(doorbell.as_raw_fd()).map_err(Error::from_setup)?;
         let provided = Provided::new(&uring, pool)?;
-        let (operations, backlog) = (Operations::new(), VecDeque::new());
         let parts = Parts {
             uring,
-            operations,
+            operations: Operations::new(),
             provided,
-            backlog,
+            backlog: VecDeque::new(),
+            disk: VecDeque::new(),
             alarm: None,
             alarms: 0,
             _doorbell: doorbell.clone(),
@@ -142,13 +145,13 @@ impl Ring {
         let entry =
             opcode::Writev::new(types::Fd(raw(&file)), vectors, count).offset(position).rw_flags(flags);
         let entry = entry.build();
-        self.parts.start(token, Operation::Write { _file: file, gather }, entry)
+        self.parts.start_on_disk(token, Operation::Write { _file: file, gather }, entry)
     }
 
     /// Makes durable what has been written to `file` by operations that completed before.
     pub fn flush(&mut self, token: Token, file: Rc<OwnedFd>) -> Key {
         let entry = opcode::Fsync::new(types::Fd(raw(&file))).flags(types::FsyncFlags::DATASYNC).build();
-        self.parts.start(token, Operation::Flush { _file: file }, entry)
+        self.parts.start_on_disk(token, Operation::Flush { _file: file }, entry)
     }
 
     /// Reads into the whole of `buffer` from byte `position` of `file`; the result may be short.
@@ -157,7 +160,7 @@ impl Ring {
         let bytes = u32::try_from(length).expect("a buffer's class is below 4 GiB");
         let entry =
             opcode::Read::new(types::Fd(raw(&file)), buffer.as_mut_ptr(), bytes).offset(position).build();
-        self.parts.start(token, Operation::Read { _file: file, buffer, length }, entry)
+        self.parts.start_on_disk(token, Operation::Read { _file: file, buffer, length }, entry)
     }
 
     /// Asks the kernel to end an operation early. Its final completion comes as ever, and tells what became of it.
@@ -194,7 +197,8 @@ impl Ring {
         let submission = parts.uring.submission();
         let waiting = submission.taskrun() || submission.cq_overflow() || !submission.is_empty();
         drop(submission);
-        !waiting && parts.backlog.is_empty() && parts.uring.completion().is_empty()
+        let queued = !parts.backlog.is_empty() || !parts.disk.is_empty();
+        !waiting && !queued && parts.uring.completion().is_empty()
     }
 
     /// Wakes the shard no later than `deadline`; one wake-up too many may come.
@@ -248,6 +252,13 @@ impl Parts {
         key
     }
 
+    /// As [`Parts::start`], but behind everything else of the next submission.
+    fn start_on_disk(&mut self, token: Token, operation: Operation, entry: squeue::Entry) -> Key {
+        let key = self.operations.insert(token, operation);
+        self.disk.push_back(entry.user_data(key.to_user_data()));
+        key
+    }
+
     fn cancel(&mut self, target: Key) {
         self.try_cancel(target, 1);
     }
@@ -292,6 +303,7 @@ impl Parts {
 
     /// One call per queue-full, plus one that runs deferred work; waits for a completion if `wait` is given.
     fn submit(&mut self, wait: Option<&types::Timespec>) -> io::Result<()> {
+        self.backlog.append(&mut self.disk);
         loop {
             self.fill();
             let result = match wait {

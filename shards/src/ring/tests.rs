@@ -63,6 +63,27 @@ fn sends_and_receives_give_their_buffers_back() {
     assert_eq!(ring.in_flight(), 0);
 }
 
+/// Starting a direct write may take the kernel tens of microseconds, for which no answer of the same turn shall wait.
+#[test]
+fn answers_are_sent_before_the_disk_operations_of_their_turn() {
+    let mut ring = ring();
+    let (_client, socket) = pair();
+    let file = std::fs::OpenOptions::new().write(true).open("/dev/null").expect("there is a null device");
+    let file: Rc<OwnedFd> = Rc::new(file.into());
+    ring.write(Token(1), Rc::clone(&file), 0, vec![Slice::from_static(b"record")], false);
+    ring.send(Token(2), Rc::clone(&socket), vec![Slice::from_static(b"answer")]);
+    ring.write(Token(3), file, 0, vec![Slice::from_static(b"record")], false);
+    ring.send(Token(4), socket, vec![Slice::from_static(b"answer")]);
+    assert!(!ring.is_quiet(), "four operations are queued");
+    let order: Vec<u64> = (0..4)
+        .map(|_| match next(&mut ring) {
+            Completion::Network(token, _) | Completion::Storage(token, _) => token.0,
+        })
+        .collect();
+    assert_eq!(order, [2, 4, 1, 3]);
+    assert!(ring.is_quiet());
+}
+
 #[test]
 fn a_cancelled_receive_ends_once_and_frees_the_socket() {
     let mut ring = ring();
