@@ -121,6 +121,10 @@ impl<S: Service, E: Engine> Driver<S, E> {
         let now = Moment::now();
         self.parts.clock.set(now);
         self.parts.counters.turns_total.add(1);
+        if self.parts.ring.is_work_put_off() {
+            // What woke the shard is mostly such work; without this its completions were found a whole turn later.
+            self.parts.ring.submit()?;
+        }
         let completed = self.take_completions(now);
         let Parts { ring, network, .. } = &mut self.parts;
         let messages = network.take_messages(ring, now);

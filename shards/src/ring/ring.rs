@@ -190,6 +190,11 @@ impl Ring {
         }
     }
 
+    /// Whether the kernel has put work off whose completions come only with the next [`Ring::submit`].
+    pub fn is_work_put_off(&mut self) -> bool {
+        self.parts.uring.submission().taskrun()
+    }
+
     /// Whether nothing is queued, completed or put off: only then may the shard park, because what is left behind does
     /// not signal again.
     pub fn is_quiet(&mut self) -> bool {
