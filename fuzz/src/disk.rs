@@ -125,6 +125,10 @@ impl Disk for MemoryDisk {
         Ok(())
     }
 
+    fn segment_bytes(&mut self, file: SegmentFile) -> Result<Option<u64>, DiskError> {
+        Ok(self.segments.get(&file).map(|segment| segment.bytes))
+    }
+
     fn replace_segment(&mut self, file: SegmentFile, bytes: &[u8]) -> Result<(), DiskError> {
         let mut segment = Blocks::default();
         segment.write(0, bytes);

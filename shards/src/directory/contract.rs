@@ -180,6 +180,7 @@ over_every_disk! {
     and_is_gone_after_a_reboot,
     a_checkpoint_is_where_the_next_opening_begins,
     logs_move_with_the_shard_count,
+    a_segment_file_that_is_cut_or_gone_is_damage_and_left_alone,
 }
 
 fn partition(index: i32) -> PartitionId {
@@ -231,11 +232,13 @@ fn a_new_journal_is_zeros_of_its_size<S: Site>() {
 fn segments_are_read_back_up_to_their_end<S: Site>() {
     let mut site = S::new();
     assert_eq!(site.disk().read_segment(segment(0, 0), 0, 100).unwrap(), None);
+    assert_eq!(site.disk().segment_bytes(segment(0, 0)).unwrap(), None);
     let bytes: Vec<u8> = (0..3 * BLOCK_BYTES).map(|i| (i / 16 % 251).to_le_bytes()[0]).collect();
     site.disk().write_segment(segment(0, 0), 4096, &bytes).unwrap();
     site.disk().flush_segment(segment(0, 0)).unwrap();
     let read =
         |site: &mut S, position, length| site.disk().read_segment(segment(0, 0), position, length).unwrap();
+    assert_eq!(site.disk().segment_bytes(segment(0, 0)).unwrap(), Some(4096 + bytes.len() as u64));
     assert_eq!(read(&mut site, 4096, 100).as_deref(), Some(&bytes[..100]));
     assert_eq!(read(&mut site, 8192, 1 << 20).as_deref(), Some(&bytes[BLOCK_BYTES..]));
     assert_eq!(read(&mut site, 0, BLOCK_BYTES), Some(vec![0; BLOCK_BYTES]), "a hole is zeros");
@@ -391,6 +394,39 @@ struct Broker<S: Site> {
     site: S,
     shards: Vec<(Shard, String)>,
     logs: i32,
+}
+
+/// A missing file was once made anew around the block that the manifest has by value, with zeros for its records.
+fn a_segment_file_that_is_cut_or_gone_is_damage_and_left_alone<S: Site>() {
+    let mut broker = Broker::<S>::start(S::new(), 1, 2);
+    let sent = broker.send(Acks::All, Carry::All);
+    broker.checkpoint();
+    let mut site = broker.die();
+    site.reboot();
+    let file = segment(1, 0);
+    let whole = site.disk().segment_bytes(file).unwrap().expect("a checkpoint wrote it");
+    let bytes = site.disk().read_segment(file, 0, usize::try_from(whole).unwrap()).unwrap().unwrap();
+    // All that lies in whole blocks is vouched for; what is behind them the manifest has by value.
+    let vouched =
+        sent.iter().filter(|(id, _)| *id == partition(1)).map(|(_, batch)| batch.len() as u64).sum::<u64>();
+    let vouched = vouched - vouched % BLOCK_BYTES as u64;
+    for cut in [Some(vouched - 1), Some(BLOCK_BYTES as u64), Some(0), None] {
+        match cut {
+            Some(length) => site.disk().trim_segment(file, length).unwrap(),
+            None => site.disk().retain_segments(partition(1), &[]).unwrap(),
+        }
+        let error =
+            try_open(&mut site, 1, 2, LeaderEpoch(0)).err().expect("bytes that are vouched for are gone");
+        let recovery::Error::SegmentCut { file: named, vouched: asked, found, .. } = &error else {
+            panic!("{error}")
+        };
+        assert_eq!((*named, *asked, *found), (file, vouched, cut), "{error}");
+        assert_eq!(site.disk().segment_bytes(file).unwrap(), cut, "nothing was written over the loss");
+    }
+    site.disk().write_segment(file, 0, &bytes).unwrap();
+    site.disk().flush_segment(file).unwrap();
+    let (opened, _) = open(&mut site, 1, 2);
+    check(&mut site, &opened, &sent, 2);
 }
 
 fn owner(id: PartitionId, shards: u16) -> ShardIndex {

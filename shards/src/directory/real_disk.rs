@@ -184,12 +184,7 @@ impl Disk for RealDisk {
     }
 
     fn journal_bytes(&mut self, shard: ShardIndex) -> Result<Option<u64>, DiskError> {
-        let path = self.layout.journal(shard);
-        match fs::metadata(&path) {
-            Ok(metadata) => Ok(Some(metadata.len())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(naming("examining", &path)(error))?,
-        }
+        file_bytes(&self.layout.journal(shard))
     }
 
     fn create_journal(&mut self, shard: ShardIndex, bytes: u64) -> Result<(), DiskError> {
@@ -238,6 +233,10 @@ impl Disk for RealDisk {
                 DiskError::Io { what: "reading staging memory".to_owned(), source: io::Error::other(other) }
             }
         })
+    }
+
+    fn segment_bytes(&mut self, file: SegmentFile) -> Result<Option<u64>, DiskError> {
+        file_bytes(&self.segment_path(file))
     }
 
     fn read_segment(
@@ -329,6 +328,15 @@ impl From<FileError> for DiskError {
     fn from(error: FileError) -> DiskError {
         let FileError { doing, path, source } = error;
         DiskError::Io { what: format!("{doing} {}", path.display()), source }
+    }
+}
+
+/// The size of a file, if there is one.
+fn file_bytes(path: &Path) -> Result<Option<u64>, DiskError> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(Some(metadata.len())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(naming("examining", path)(error))?,
     }
 }
 

@@ -114,6 +114,10 @@ impl Disk for Directory<'_> {
         Ok(self.staged.get(usize::from(shard.get())).and_then(|m| m.as_ref()).map(|m| m.copy_out()))
     }
 
+    fn segment_bytes(&mut self, file: SegmentFile) -> Result<Option<u64>, DiskError> {
+        Ok(self.disk.length(&segment_path(file)))
+    }
+
     fn read_segment(
         &mut self,
         file: SegmentFile,

@@ -33,6 +33,8 @@ pub trait Disk {
     /// The content of a shard's staging memory, if it is of this boot and this directory.
     fn staged(&mut self, shard: ShardIndex) -> Result<Option<Vec<u8>>, DiskError>;
 
+    /// The size of a segment file; `None` if there is none.
+    fn segment_bytes(&mut self, file: SegmentFile) -> Result<Option<u64>, DiskError>;
     /// The bytes of a segment file from a block-aligned position on, as many as there are up to `length`; `None` if there
     /// is no such file.
     fn read_segment(

@@ -1,6 +1,7 @@
 //! Why a directory cannot be opened.
 
 use super::disk::DiskError;
+use crate::core::effect::SegmentFile;
 use crate::format::{journal, manifest, root};
 use crate::types::{JournalSequence, Offset, PartitionId, ShardIndex};
 
@@ -37,9 +38,28 @@ pub enum Error {
     /// A journal that the root needs is not there.
     #[error("the journal of shard {0} is missing or shorter than its manifest says")]
     JournalMissing(ShardIndex),
+    /// A segment file is missing, or shorter than what was flushed of it.
+    #[error(
+        "the segment {} of partition {} {}, though the manifest of shard {shard} vouches for {vouched} bytes of it",
+        file.base, file.partition, length(*found)
+    )]
+    SegmentCut {
+        /// The shard whose manifest names it.
+        shard: ShardIndex,
+        /// The segment.
+        file: SegmentFile,
+        /// How many bytes the manifest vouches for.
+        vouched: u64,
+        /// How many there are, if there is a file.
+        found: Option<u64>,
+    },
     /// The epochs are used up.
     #[error("the leader epochs are used up")]
     EpochsUsedUp,
+}
+
+fn length(found: Option<u64>) -> String {
+    found.map_or_else(|| "is missing".to_owned(), |bytes| format!("has {bytes} bytes"))
 }
 
 /// Bytes that something durable vouches for are not what was written.

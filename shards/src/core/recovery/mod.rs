@@ -5,6 +5,7 @@
 //! | [`disk`] | [`Disk`]: what recovery asks of a directory, real or simulated |
 //! | [`mod@open`] | all old shards under one root, whatever the new shard count |
 //! | `scan` | which journal groups of one shard count, and what is missing or damaged |
+//! | `files` | whether segment files are as long as the manifests vouch for |
 //! | `replay` | one shard's logs, rebuilt and written to their segments |
 //!
 //! It runs before any shard does, with blocking calls, and may be interrupted at any of them and started again: it writes
@@ -12,6 +13,7 @@
 
 pub mod disk;
 pub mod error;
+pub(crate) mod files;
 pub mod open;
 mod replay;
 mod scan;

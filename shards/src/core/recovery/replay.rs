@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::disk::Disk;
 use super::error::{Damage, Error};
+use super::files;
 use super::scan::Scan;
 use crate::core::append::digest;
 use crate::core::effect::{Millis, SegmentFile};
@@ -123,6 +124,9 @@ pub(super) fn replay(disk: &mut impl Disk, input: &Input<'_>) -> Result<(Vec<Fin
 fn start(disk: &mut impl Disk, input: &Input<'_>) -> Result<BTreeMap<PartitionId, Log>, Error> {
     let mut logs = BTreeMap::new();
     for part in input.manifest.partitions.iter().filter(|part| input.is_alive(part.id())) {
+        if input.rules.hold(Rule::damage_is_reported) {
+            files::check(disk, input.shard, part)?;
+        }
         let mut part = part.clone();
         if !input.rules.hold(Rule::journal_vouches) {
             extend_by_checksum(disk, &mut part)?;

@@ -1,14 +1,17 @@
-//! Damage: a bit flips on disk while no process runs. Found out beside it: whether something durable vouches for that
-//! bit, so that the restart has to report it. This reads the directory on its own and shares only the decoders with
-//! recovery.
+//! Damage: a bit flips or a segment file is cut while no process runs. Found out beside it: whether something durable
+//! vouches for what is gone, so that the restart has to report it. This reads the directory on its own and shares only the
+//! decoders with recovery.
 
 use super::*;
 use crate::format::journal::{Entry, GroupView, fragments};
-use crate::format::manifest::Manifest;
+use crate::format::manifest::{self, Manifest};
 use crate::format::root::Root;
 use crate::limits::BLOCK_BYTES;
 
-/// What the next restart has to say of a flipped bit.
+/// How often damage is a file that is cut or gone. Per mille.
+const CUT: u32 = 150;
+
+/// What the next restart has to say of the damage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flipped {
     /// Nothing vouches for it, or it may be harmless.
@@ -19,6 +22,8 @@ pub(super) enum Flipped {
     Group,
     /// In a large batch that was settled: the restart reports damage.
     Batch,
+    /// A segment file is shorter than its manifest vouches for, or gone: the restart says so.
+    Segment,
 }
 
 /// A group of a journal, where it lies.
@@ -28,8 +33,36 @@ struct Found<'a> {
 }
 
 impl World {
-    /// Flips a bit of what is on disk. From here on it must be noticed or harmless.
-    pub(super) fn flip_a_bit(&mut self) -> Flipped {
+    /// Damages what is on disk. From here on it must be noticed or harmless.
+    pub(super) fn do_damage(&mut self) -> Flipped {
+        let cut = if self.random.per_mille(CUT) { self.cut_a_segment() } else { None };
+        cut.unwrap_or_else(|| self.flip_a_bit())
+    }
+
+    /// Cuts or removes a segment file that a manifest vouches for, if there is one.
+    fn cut_a_segment(&mut self) -> Option<Flipped> {
+        let root = Root::decode(&self.disk.read_all("root")?).ok()?;
+        let manifests = root.manifests.iter().map(|name| {
+            let bytes = self.disk.read_all(&manifest_path(name)).expect("the root names it");
+            Manifest::decode(&bytes).expect("nothing was damaged yet")
+        });
+        let parts = manifests.flat_map(|manifest| manifest.partitions);
+        let parts = parts.filter(|part| !self.deleted.contains(&part.id()));
+        let files: Vec<_> = parts.flat_map(|part| vouched_files(&part)).collect();
+        let (path, vouched) = self.random.pick(&files)?.clone();
+        let is_removed = self.random.per_mille(300);
+        match is_removed {
+            true => self.disk.remove(&path),
+            false => {
+                let length = self.random.below(usize::try_from(vouched).expect("small"));
+                self.disk.truncate(&path, length as u64);
+            }
+        }
+        self.hits.count(if is_removed { "segment file removed" } else { "segment file cut" });
+        Some(Flipped::Segment)
+    }
+
+    fn flip_a_bit(&mut self) -> Flipped {
         self.hits.count("bit flipped");
         let paths: Vec<_> = ["journal/", "topics/", "manifest/", "root"]
             .iter()
@@ -118,18 +151,32 @@ impl World {
             (Flipped::Group | Flipped::Batch, Some(error)) => {
                 matches!(error, recovery::Error::Damaged { .. })
             }
+            (Flipped::Segment, Some(error)) => matches!(error, recovery::Error::SegmentCut { .. }),
             (_, None) => false,
         };
         if !is_right {
-            return Err(Violation(format!("a bit flipped ({flipped:?}), and the restart said {error:?}")));
+            return Err(Violation(format!("damage was done ({flipped:?}), and the restart said {error:?}")));
         }
         self.hits.count(match flipped {
             Flipped::Envelope => "damage of root or manifest reported",
             Flipped::Group => "damage of a durable group reported",
+            Flipped::Segment => "cut segment file reported",
             _ => "damage of a settled batch reported",
         });
         Ok(())
     }
+}
+
+/// A log's segment files of which something must be on disk, and how many bytes.
+fn vouched_files(part: &manifest::Partition) -> Vec<(String, u64)> {
+    let Some((last, rolled)) = part.segments.split_last() else { return Vec::new() };
+    let by_value = part.tail_fragment.len() as u64;
+    let bytes = rolled.iter().map(|s| (s.base, s.length)).chain([(last.base, last.length - by_value)]);
+    let file = |base| SegmentFile { partition: part.id(), base: Offset(base) };
+    bytes
+        .filter(|(_, vouched)| *vouched > 0)
+        .map(|(base, vouched)| (segment_path(file(base)), vouched))
+        .collect()
 }
 
 /// The valid groups from the manifest's tail on.

@@ -18,7 +18,7 @@ impl World {
         self.count_running();
         self.crash(loss);
         let mut flipped = match loss {
-            Some(Loss::Damage) => self.flip_a_bit(),
+            Some(Loss::Damage) => self.do_damage(),
             _ => Flipped::Anywhere,
         };
         let mut loss = loss;
@@ -300,7 +300,7 @@ impl World {
         Ok(())
     }
 
-    /// A bit flips while the process is down, whose last operations came to their end.
+    /// A bit flips or a file is cut while the process is down, whose last operations came to their end.
     pub(super) fn damage_and_restart(&mut self) -> Result<(), Violation> {
         self.settle_in_flight()?;
         self.damaged = true;
