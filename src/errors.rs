@@ -40,6 +40,12 @@ pub enum Page {
     DirectoryDamaged,
     /// A shard failed, or the system refused something that has no page of its own.
     BrokerFailed,
+    /// Bytes of a segment are not what was written, or cannot be read. Met by a fetch; the broker goes on.
+    SegmentDamaged,
+    /// A write or flush of a log's files failed. The log takes no more appends; the broker goes on.
+    LogReadOnly,
+    /// A write or flush of a shard's journal or manifest failed. The shard takes no more appends; reads go on.
+    ShardReadOnly,
     /// The tmpfs has no room for the staging files. Met by the engine when it creates them; the broker goes on.
     StagingTooSmall,
     /// `corelane dump` found bytes that are not what was written, or files that cannot be read.
@@ -92,9 +98,13 @@ const fn runtime(slug: &'static str, kept: &'static str, remedy: &'static str) -
     Facts { slug, class: Class::Runtime, kept, remedy }
 }
 
+const fn warning(slug: &'static str, kept: &'static str, remedy: &'static str) -> Facts {
+    Facts { slug, class: Class::Warning, kept, remedy }
+}
+
 impl Page {
     /// Every page: first what is wrong with the settings, then what the machine refuses.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 22] = [
         Self::UnknownKey,
         Self::BadValue,
         Self::ConfigUnreadable,
@@ -111,6 +121,9 @@ impl Page {
         Self::NotADataDirectory,
         Self::DirectoryDamaged,
         Self::BrokerFailed,
+        Self::SegmentDamaged,
+        Self::LogReadOnly,
+        Self::ShardReadOnly,
         Self::StagingTooSmall,
         Self::DumpFoundDamage,
         Self::DumpUnknownFile,
@@ -137,7 +150,7 @@ impl Page {
     }
 
     fn facts(self) -> Facts {
-        self.facts_of_usage().unwrap_or_else(|| self.facts_of_machine())
+        self.facts_of_usage().or_else(|| self.facts_of_running()).unwrap_or_else(|| self.facts_of_machine())
     }
 
     fn facts_of_usage(self) -> Option<Facts> {
@@ -164,6 +177,33 @@ impl Page {
                 kept: "everything: a dump only reads",
                 remedy: "say what it is with --as KIND, or name a data directory or files in it",
             },
+            _ => return None,
+        };
+        Some(facts)
+    }
+
+    fn facts_of_running(self) -> Option<Facts> {
+        let facts = match self {
+            Self::SegmentDamaged => warning(
+                "segment-damaged",
+                "the file as it is, and every other batch; no damaged batch is served",
+                "look for the disk's fault, then restore the directory or skip the batch; see the page",
+            ),
+            Self::LogReadOnly => warning(
+                "log-read-only",
+                "every acknowledged record; the log's durable records are still served",
+                "mend the disk or make room, then restart the broker",
+            ),
+            Self::ShardReadOnly => warning(
+                "shard-read-only",
+                "every acknowledged record; durable records are still served",
+                "mend the disk or make room, then restart the broker",
+            ),
+            Self::StagingTooSmall => warning(
+                "staging-too-small",
+                "the broker serves; an acks=1 record waits for its write to the disk instead of a copy",
+                "give the tmpfs more room, or lower `corelane.staging.bytes`; then start again",
+            ),
             _ => return None,
         };
         Some(facts)
@@ -231,13 +271,7 @@ impl Page {
                 "everything: a dump only reads",
                 "if a broker is running, dump again; otherwise copy the directory before anything else",
             ),
-            Self::StagingTooSmall => Facts {
-                slug: "staging-too-small",
-                class: Class::Warning,
-                kept: "the broker serves; an acks=1 record waits for its write to the disk instead of a copy",
-                remedy: "give the tmpfs more room, or lower `corelane.staging.bytes`; then start again",
-            },
-            _ => unreachable!("pages of usage are looked up before"),
+            _ => unreachable!("the other pages are looked up before"),
         }
     }
 }
@@ -304,6 +338,17 @@ mod tests {
             .collect();
         assert_eq!(files, known);
         assert_eq!(known.len(), Page::ALL.len(), "no two pages share a name");
+    }
+
+    /// The engine knows no pages; its lines name their documents.
+    #[test]
+    fn what_a_running_engine_tells_names_a_page() {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("shards/src/engine/notices.rs");
+        let source = fs::read_to_string(source).expect("the engine's lines are there");
+        for page in [Page::SegmentDamaged, Page::LogReadOnly, Page::ShardReadOnly] {
+            assert!(source.contains(&format!("\"{}\"", page.path())), "{}", page.path());
+        }
+        assert_eq!(source.matches("\"docs/errors/").count(), 3, "each page that it names is known here");
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! | [`core`] | the synchronous heart: events in, effects out |
 //! | [`mod@format`] | every byte we write |
 //! | [`clock`] | the monotonic clock, read once per turn |
+//! | [`throttle`] | how often the log tells of one cause |
 //! | [`ring`] | a shard's own io_uring: sockets and hot storage |
 //! | [`net`] | listeners, connections, frames in, answers out; the trait that a broker implements |
 //! | [`engine`] | the core plugged into the driver: effects carried out, answers handed back |
@@ -37,4 +38,5 @@ pub mod runtime;
 pub mod sim;
 #[cfg(test)]
 mod testing;
+pub mod throttle;
 pub mod types;

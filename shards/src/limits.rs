@@ -146,5 +146,11 @@ pub const SEGMENT_FILES_OPEN_MAX: usize = 1024;
 /// A segment file never grows beyond this, whatever a topic asks for: Kafka's own limit. Bytes.
 pub const SEGMENT_BYTES_MAX: u64 = (1 << 31) - 1;
 
+/// Notices of what went wrong that wait to be told in one turn; those beyond are only counted.
+pub const NOTICES_MAX: usize = 64;
+
+/// Segment files remembered as told of being damaged or unreadable; each of them is told at once the first time.
+pub const UNREADABLE_FILES_TOLD_MAX: usize = 1024;
+
 /// Reads of one place that may come up short one after the other before the file counts as cut off.
 pub const SHORT_READS_MAX: u32 = 8;

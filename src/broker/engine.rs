@@ -12,11 +12,11 @@ use corelane_shards::engine::Log;
 use corelane_shards::memory::Slice;
 use corelane_shards::net::ListenerIndex;
 use corelane_shards::router::Logs;
+use corelane_shards::throttle::Throttle;
 use corelane_shards::types::{LeaderEpoch, Offset, PartitionId, ProducerId, ShardIndex, Timestamp, TopicId};
 
 use super::control::Control;
 use super::placement::owner;
-use super::service::ClosedLog;
 use crate::api::Context;
 use crate::api::api_versions::Identity;
 use crate::api::engine::{
@@ -45,7 +45,7 @@ pub(super) struct BrokerEngine {
     /// Without staging memory that outlives the process, acks=1 has to wait for the flush.
     is_staged: bool,
     producer_ids: std::cell::Cell<i64>,
-    closed: ClosedLog,
+    closed: Throttle,
 }
 
 /// Bits of a producer id below the start's epoch: ten for the shard, the rest counts.
@@ -60,7 +60,7 @@ impl BrokerEngine {
             shared,
             is_staged,
             producer_ids: std::cell::Cell::new(0),
-            closed: ClosedLog::default(),
+            closed: Throttle::default(),
         }
     }
 
@@ -74,8 +74,8 @@ impl BrokerEngine {
         self.logs.home().shard().spawn_local(future);
     }
 
-    /// Where closed connections are told of.
-    pub(super) fn closed_log(&self) -> &ClosedLog {
+    /// The lines about connections closed for their requests.
+    pub(super) fn closed(&self) -> &Throttle {
         &self.closed
     }
 

@@ -4,13 +4,10 @@
 //! its connection's requests; only what has to wait becomes a task. Answers may come in any order: the connection puts them
 //! into the order of the requests.
 
-use std::cell::Cell;
 use std::future::Future;
 use std::rc::Rc;
 use std::task::{Context, Waker};
-use std::time::Duration;
 
-use corelane_shards::clock::Moment;
 use corelane_shards::memory::Slice;
 use corelane_shards::net::{self, Answer, Peer, ResponseSlot, Stage};
 
@@ -19,9 +16,6 @@ use crate::api::{self, CloseReason, Dispatch, Segment};
 
 /// Fetch's number: its requests wait for long and must not hold receive memory meanwhile.
 const FETCH_KEY: [u8; 2] = [0, 1];
-
-/// Between two lines of the log about connections closed for their requests.
-const LOG_PAUSE: Duration = Duration::from_secs(1);
 
 /// The service of one shard.
 pub(super) struct BrokerService {
@@ -92,28 +86,11 @@ fn give(engine: &BrokerEngine, peer: &Peer, slot: ResponseSlot, outcome: Outcome
         Ok(Some(slices)) => slot.answer(Answer::Response(slices)),
         Ok(None) => slot.answer(Answer::Skip),
         Err(reason) => {
-            engine.closed_log().note(engine.moment(), peer, &reason);
+            if let Some(untold) = engine.closed().admit(engine.moment()) {
+                tracing::warn!(connection = peer.connection.0, address = %peer.address, %reason, untold,
+                    "a connection is closed for its request");
+            }
             slot.answer(Answer::Close);
         }
-    }
-}
-
-/// Tells of closed connections, at most one line a second.
-#[derive(Debug, Default)]
-pub(super) struct ClosedLog {
-    next: Cell<Moment>,
-    untold: Cell<u64>,
-}
-
-impl ClosedLog {
-    /// Tells of one, or counts it for the next line.
-    pub(super) fn note(&self, now: Moment, peer: &Peer, reason: &CloseReason) {
-        if now < self.next.get() {
-            self.untold.set(self.untold.get() + 1);
-            return;
-        }
-        let untold = self.untold.take();
-        tracing::warn!(connection = peer.connection.0, address = %peer.address, %reason, untold, "a connection is closed");
-        self.next.set(now.after(LOG_PAUSE));
     }
 }

@@ -393,7 +393,12 @@ impl Shard {
     // ---- failures
 
     fn failed(&mut self, purpose: Purpose, error: OperationError) {
-        tracing::error!(?purpose, %error, "an operation failed");
+        let stopped_before = purpose.log().is_some_and(|id| self.is_log_stopped(id));
+        self.follow_failure(purpose, error);
+        self.note_failed(purpose, error, stopped_before);
+    }
+
+    fn follow_failure(&mut self, purpose: Purpose, error: OperationError) {
         match purpose {
             Purpose::JournalFlush if !self.rules.hold(Rule::failures_stop) => {
                 self.journal.forget_failed_flush()

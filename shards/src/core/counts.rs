@@ -15,6 +15,12 @@ pub struct Counts {
     pub rolled_by_size: u64,
     /// Segments rolled because they were old.
     pub rolled_by_time: u64,
+    /// Reads for fetches that gave bytes which are not what was written.
+    pub reads_damaged: u64,
+    /// Reads for fetches that failed.
+    pub reads_failed: u64,
+    /// Operations other than reads that failed.
+    pub operations_failed: u64,
     /// Checkpoints whose manifest is durable.
     pub checkpoints: u64,
 }

@@ -5,7 +5,7 @@
 //! | [`shard`] | [`Shard`]: the core as its driver sees it |
 //! | [`effect`] | everything it asks for and is told |
 //! | `append`, `commit`, `checkpoint`, `reads` | what happens to a batch, in this order |
-//! | `counts` | how often |
+//! | `counts`, [`notice`] | how often, and what an operator should hear of |
 //! | [`journal`] | groups: staged, closed, written, flushed, trimmed |
 //! | [`partition`], `segment`, `extents`, [`producers`] | one log |
 //! | [`recovery`] | from what a dead process left to manifests that can be opened |
@@ -21,6 +21,7 @@ mod counts;
 pub mod effect;
 mod extents;
 pub mod journal;
+pub mod notice;
 pub mod partition;
 pub mod producers;
 mod reads;
@@ -33,6 +34,7 @@ pub use counts::Counts;
 pub use effect::{
     Acks, AppendError, Completion, Effect, FetchError, Fetched, Operation, OperationError, Tag,
 };
+pub use notice::Notice;
 pub use partition::Config;
 pub use rules::{Rule, Rules};
 pub use shard::{Shard, Tuning};

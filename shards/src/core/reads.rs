@@ -6,7 +6,7 @@
 //!
 //! Nobody is lent staging memory: a consumer that does not read would keep it, and stop the shard's appends.
 
-use super::effect::{Effect, FetchError, Fetched, Operation, OperationError, Tag};
+use super::effect::{Effect, FetchError, Fetched, Operation, OperationError, SegmentFile, Tag};
 use super::extents::Place;
 use super::partition::{Cached, Partition};
 use super::rules::Rule;
@@ -37,8 +37,8 @@ enum Scanned {
     Found(Vec<Slice>),
     /// Nothing yet; go on where this offset is expected, at this position, with a read of at least so many bytes.
     GoOn(Offset, u64, usize),
-    /// A batch that is not what was written.
-    Damaged,
+    /// What should begin with this offset, at this position, is not what was written.
+    Damaged(Offset, u64),
 }
 
 impl Shard {
@@ -63,7 +63,9 @@ impl Shard {
         if let Some(batches) = partition.cached_from(offset, visible_end, bytes_max) {
             return Ok(Some(self.lend(id, visible_end, batches)));
         }
-        let (place, expected) = partition.place_before(offset).ok_or(FetchError::Damaged)?;
+        let Some((place, expected)) = partition.place_before(offset) else {
+            return Err(self.damaged(id, Place { segment: offset, position: 0 }, offset));
+        };
         let read = Read { tag, partition: id, offset, bytes_max, place, expected, short_reads: 0 };
         let bytes = self.tuning.read_bytes.max(bytes_max.min(crate::limits::FETCH_READ_BYTES_MAX));
         self.read(read, bytes)?;
@@ -136,7 +138,7 @@ impl Shard {
         let mut buffer =
             self.take_memory((lead + bytes).next_multiple_of(BLOCK_BYTES)).ok_or(FetchError::Busy)?;
         buffer.set_length((lead + bytes).next_multiple_of(BLOCK_BYTES));
-        let file = super::effect::SegmentFile { partition: read.partition, base: read.place.segment };
+        let file = read.file();
         let operation = self.operations.begin(Purpose::Read(file));
         let position = read.place.position - lead as u64;
         self.reads.insert(operation, read);
@@ -153,7 +155,11 @@ impl Shard {
         let read = self.reads.remove(&operation).expect("a read completes once");
         let tag = read.tag;
         let answer = match (result, buffer) {
-            (Err(error), _) => Err(FetchError::Failed(error)),
+            (Err(error), _) => {
+                let (file, error) = (read.file(), FetchError::Failed(error));
+                self.note_unreadable(file, read.place.position, read.expected, error);
+                Err(error)
+            }
             (Ok(()), None) => panic!("a read gives its buffer back"),
             (Ok(()), Some(buffer)) => self.scanned(read, buffer.freeze()),
         };
@@ -162,6 +168,13 @@ impl Shard {
             Ok(Some(fetched)) => self.effects.push(Effect::Fetched { tag, result: Ok(fetched) }),
             Err(error) => self.effects.push(Effect::Fetched { tag, result: Err(error) }),
         }
+    }
+
+    /// What should begin with `expected` at a place is not what was written there.
+    fn damaged(&mut self, partition: PartitionId, place: Place, expected: Offset) -> FetchError {
+        let file = SegmentFile { partition, base: place.segment };
+        self.note_unreadable(file, place.position, expected, FetchError::Damaged);
+        FetchError::Damaged
     }
 
     fn scanned(&mut self, read: Read, bytes: Slice) -> Result<Option<Fetched>, FetchError> {
@@ -177,20 +190,24 @@ impl Shard {
         }
         match scanned {
             Scanned::Found(batches) => Ok(Some(fetched(partition, visible_end, batches))),
-            Scanned::Damaged => Err(FetchError::Damaged),
+            Scanned::Damaged(expected, position) => {
+                Err(self.damaged(read.partition, Place { position, ..read.place }, expected))
+            }
             Scanned::GoOn(expected, position, bytes) if position < segment_end => {
                 let stays = position == read.place.position;
                 let short_reads = if stays { read.short_reads + 1 } else { 0 };
                 if short_reads > crate::limits::SHORT_READS_MAX {
-                    return Err(FetchError::Damaged);
+                    return Err(self.damaged(read.partition, Place { position, ..read.place }, expected));
                 }
                 let place = Place { position, ..read.place };
                 let bytes = bytes.max(self.tuning.read_bytes);
                 self.read(Read { place, expected, short_reads, ..read }, bytes).map(|()| None)
             }
-            Scanned::GoOn(..) => {
+            Scanned::GoOn(expected, position, _) => {
                 // The offset lies in a gap at the segment's end, so it is answered by the next segment's first batch.
-                let next = partition.segment_after(read.place.segment).ok_or(FetchError::Damaged)?;
+                let Some(next) = partition.segment_after(read.place.segment) else {
+                    return Err(self.damaged(read.partition, Place { position, ..read.place }, expected));
+                };
                 let place = Place { segment: next, position: 0 };
                 if let Some(batches) = partition.cached_from(next, visible_end, 0) {
                     return Ok(Some(self.lend(read.partition, visible_end, batches)));
@@ -199,6 +216,12 @@ impl Shard {
                     .map(|()| None)
             }
         }
+    }
+}
+
+impl Read {
+    fn file(&self) -> SegmentFile {
+        SegmentFile { partition: self.partition, base: self.place.segment }
     }
 }
 
@@ -229,22 +252,26 @@ impl Scan<'_> {
         let mut batches = Batches::new(&bytes);
         let mut found: Vec<Slice> = Vec::new();
         let (mut size, mut expected) = (0, read.expected);
+        let position = |at: usize| read.place.position + at as u64;
         while let Some(next) = batches.next() {
             let (at, batch) = match next {
                 Ok((at, batch)) if self.belongs(&batch, expected) => (at, batch),
                 Err(error) if error.is_truncated() && found.is_empty() => {
                     let is_end_of_file = available < in_segment && !blocks.len().is_multiple_of(BLOCK_BYTES);
                     return if is_end_of_file {
-                        Scanned::Damaged
+                        Scanned::Damaged(expected, position(batches.position()))
                     } else {
                         more(read, expected, &batches, bytes.len())
                     };
                 }
-                _ if found.is_empty() => return Scanned::Damaged,
+                Ok((at, _)) if found.is_empty() => return Scanned::Damaged(expected, position(at)),
+                Err(_) if found.is_empty() => {
+                    return Scanned::Damaged(expected, position(batches.position()));
+                }
                 _ => break,
             };
             let length = batch.bytes().len();
-            expected = Offset(batch.last_offset().get() + 1);
+            let first = std::mem::replace(&mut expected, Offset(batch.last_offset().get() + 1));
             if batch.last_offset() < read.offset {
                 self.pass(at, &batch);
                 continue;
@@ -255,7 +282,7 @@ impl Scan<'_> {
             }
             if self.checks && batch.check_crc().is_err() {
                 if found.is_empty() {
-                    return Scanned::Damaged;
+                    return Scanned::Damaged(first, position(at));
                 }
                 break;
             }
@@ -304,7 +331,7 @@ fn more(read: &Read, expected: Offset, batches: &Batches<'_>, read_bytes: usize)
     };
     // A length that the file cannot hold is damage, and not a reason to read without end.
     if needed > crate::limits::READ_BYTES_MAX || (batches.position() == 0 && needed <= read_bytes) {
-        return Scanned::Damaged;
+        return Scanned::Damaged(expected, position);
     }
     Scanned::GoOn(expected, position, needed)
 }

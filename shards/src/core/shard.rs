@@ -10,6 +10,7 @@ use super::checkpoint::Checkpoint;
 use super::counts::Counts;
 use super::effect::{Acks, AppendError, Appended, Effect, Millis, Operation, SegmentFile, StopReason, Tag};
 use super::journal::{Journal, Start};
+use super::notice::Notice;
 use super::partition::{Config, Large, Partition, TailBatch, Waiting};
 use super::reads::Read;
 use super::rules::Rules;
@@ -73,7 +74,7 @@ pub(super) enum Purpose {
 
 impl Purpose {
     /// The log whose files it works on.
-    fn log(self) -> Option<PartitionId> {
+    pub(super) fn log(self) -> Option<PartitionId> {
         match self {
             Purpose::Creation(file)
             | Purpose::DirectoryFlush(file)
@@ -181,6 +182,9 @@ pub struct Shard {
     pub(super) stopped: Option<StopReason>,
     pub(super) quiet_since: Millis,
     pub(super) counts: Counts,
+    pub(super) notices: Vec<Notice>,
+    /// Logs that stopped by themselves.
+    pub(super) logs_stopped: usize,
 }
 
 /// How much there was of what an append needs.
@@ -253,6 +257,8 @@ impl Shard {
             stopped: None,
             quiet_since: 0,
             counts: Counts::default(),
+            notices: Vec::new(),
+            logs_stopped: 0,
         }
     }
 
@@ -272,6 +278,7 @@ impl Shard {
 
     /// Lets go of a log whose topic the metadata store has deleted, and asks for the removal of its files.
     pub fn delete_partition(&mut self, id: PartitionId) {
+        self.logs_stopped -= usize::from(self.stopped.is_none() && self.is_log_stopped(id));
         let Some(mut partition) = self.partitions.remove(&id) else { return };
         for waiting in partition.take_waiting() {
             self.effects.push(Effect::Appended { tag: waiting.tag, result: Err(AppendError::Deleted) });

@@ -283,7 +283,7 @@ impl Inner {
     }
 
     /// Answers whoever waits for this.
-    pub(super) fn hand_back(&mut self, effect: Effect, shard: &Shard) {
+    pub(super) fn hand_back(&mut self, effect: Effect) {
         match effect {
             Effect::Appended { tag, result } => {
                 if let Some(promise) = self.answers.appends.remove(&tag) {
@@ -302,10 +302,6 @@ impl Inner {
             }
             // Queued appends are tried again each turn, and whatever makes room makes a turn.
             Effect::Room | Effect::RecordsDeleted { .. } => {}
-            Effect::Stopped { reason } => {
-                shard.counters().appends_stopped.set(1);
-                tracing::error!(shard = %shard.index(), %reason, "the shard takes no more appends; reads go on");
-            }
             other => unreachable!("{other:?} is an operation"),
         }
     }

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::files::{Files, Use};
 use super::log::{Answers, Inner};
+use super::notices::Notices;
 use crate::background;
 use crate::clock::{Moment, wall_millis};
 use crate::core::effect::{Completion, SegmentFile};
@@ -56,6 +57,7 @@ pub struct Storage {
     /// What is known of the operations on the ring.
     in_flight: BTreeMap<u64, InFlight>,
     removals: Vec<PartitionId>,
+    notices: Rc<Notices>,
     next_tick: Moment,
     ticks: u64,
     stopping: bool,
@@ -87,6 +89,7 @@ impl Storage {
             ended: Rc::default(),
             in_flight: BTreeMap::new(),
             removals: Vec::new(),
+            notices: Rc::new(Notices::new(shard.index())),
             next_tick: Moment::default(),
             ticks: 0,
             stopping: false,
@@ -104,7 +107,11 @@ impl Storage {
 
     /// Hands answers back and sorts the rest by who carries it out.
     fn take_effects(&mut self) {
-        let effects = self.inner.borrow_mut().core.take_effects();
+        let (effects, notices) = {
+            let core = &mut self.inner.borrow_mut().core;
+            (core.take_effects(), core.take_notices())
+        };
+        notices.iter().for_each(|notice| self.notices.tell(self.shard.now(), notice));
         for effect in effects {
             match effect {
                 Effect::WriteJournal { .. }
@@ -118,7 +125,11 @@ impl Storage {
                 | Effect::TrimSegment { .. }
                 | Effect::CommitManifest { .. } => self.run_beside(effect),
                 Effect::RemovePartition { partition } => self.removals.push(partition),
-                answer => self.inner.borrow_mut().hand_back(answer, &self.shard),
+                Effect::Stopped { reason } => {
+                    self.shard.counters().appends_stopped.set(1);
+                    self.notices.shard_stopped(reason);
+                }
+                answer => self.inner.borrow_mut().hand_back(answer),
             }
         }
     }
@@ -182,6 +193,7 @@ impl Storage {
         let layout = self.settings.layout.clone();
         let (files, waiting) = (Rc::clone(&self.files), Rc::clone(&self.waiting));
         let (ended, shard) = (Rc::clone(&self.ended), self.shard.clone());
+        let notices = Rc::clone(&self.notices);
         background::run(
             &self.shard,
             move || RealDisk::open_segment(&layout, segment),
@@ -189,7 +201,7 @@ impl Storage {
                 match opened {
                     Ok(file) => waiting.borrow_mut().extend(files.borrow_mut().opened(segment, file)),
                     Err(error) => {
-                        tracing::error!(%error, "a segment file cannot be opened");
+                        notices.file_failed(shard.now(), &error);
                         let failed = files.borrow_mut().not_opened(segment);
                         ended.borrow_mut().extend(failed.into_iter().filter_map(|e| not_started(e, &error)));
                     }
@@ -204,12 +216,13 @@ impl Storage {
         let (layout, manifest) = (self.settings.layout.clone(), self.settings.manifest.clone());
         let (ended, shard, index) = (Rc::clone(&self.ended), self.shard.clone(), self.shard.index());
         let (operation, job) = beside(effect, index, manifest);
+        let notices = Rc::clone(&self.notices);
         background::run(
             &self.shard,
             move || job(&mut RealDisk::new(layout, None)),
             move |result| {
                 let result = result.map_err(|error| {
-                    tracing::error!(%error, "a file operation failed");
+                    notices.file_failed(shard.now(), &error);
                     operation_error(&error)
                 });
                 ended.borrow_mut().push(Completion { operation, result, buffer: None });
@@ -224,13 +237,15 @@ impl Storage {
         let due: Vec<_> = self.removals.extract_if(.., |id| !busy(id)).collect();
         for partition in due {
             self.files.borrow_mut().close(partition);
-            let layout = self.settings.layout.clone();
+            let (layout, notices) = (self.settings.layout.clone(), Rc::clone(&self.notices));
+            let shard = self.shard.clone();
             background::run(
                 &self.shard,
                 move || RealDisk::new(layout, None).remove_partition(partition),
                 move |result| {
                     if let Err(error) = result {
-                        tracing::error!(%error, "a deleted log's files cannot be removed; the next start tries again");
+                        // The next start tries again: the metadata still say that the log was deleted.
+                        notices.file_failed(shard.now(), &error);
                     }
                 },
             );

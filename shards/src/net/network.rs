@@ -22,6 +22,7 @@ use crate::clock::Moment;
 use crate::limits::{BLOCK_BYTES, CONNECTIONS_MAX, RECEIVE_AHEAD_BYTES, RETRY_AFTER};
 use crate::memory::{AlignedBuffer, Slab, Slice};
 use crate::ring::{Key, NetworkEvent, Notify, Ring, Token};
+use crate::throttle::Throttle;
 use crate::types::ShardIndex;
 
 /// How far a shard's network is on its way to the end.
@@ -61,6 +62,8 @@ pub struct Network<S> {
     memory_waiters: VecDeque<ConnectionKey>,
     /// Connections whose receive ended for want of a pool buffer.
     without_buffer: VecDeque<ConnectionKey>,
+    /// Lines about connections closed for their frames.
+    rejected: Throttle,
     /// When something that nobody reports is tried again.
     retry_at: Option<Moment>,
     phase: Phase,
@@ -92,6 +95,7 @@ impl<S: Service> Network<S> {
             memory,
             memory_waiters: VecDeque::new(),
             without_buffer: VecDeque::new(),
+            rejected: Throttle::default(),
             retry_at: None,
             phase: Phase::Serving,
         }
@@ -446,7 +450,7 @@ impl<S: Service> Network<S> {
                     out_of_memory = true;
                     break;
                 }
-                Err(error) => return self.reject(connection, error),
+                Err(error) => return self.reject(connection, error, now),
             }
         }
         self.note_memory_wait(connection, out_of_memory);
@@ -493,10 +497,12 @@ impl<S: Service> Network<S> {
     }
 
     /// Ends a connection that does not speak in frames; what was asked before is still answered.
-    fn reject(&mut self, connection: &mut Connection, error: FrameError) {
+    fn reject(&mut self, connection: &mut Connection, error: FrameError, now: Moment) {
         self.counters.frame_errors_total.add(1);
         let peer = &connection.peer;
-        tracing::warn!(connection = peer.connection.0, address = %peer.address, %error, "closing the connection");
+        if let Some(untold) = self.rejected.admit(now) {
+            tracing::warn!(connection = peer.connection.0, address = %peer.address, %error, untold, "closing the connection");
+        }
         self.note_memory_wait(connection, false);
         connection.rejected = true;
         connection.input.clear();
