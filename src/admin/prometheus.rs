@@ -26,9 +26,10 @@ fn encode_sample(text: &mut String, name: &str, sample: &Sample) {
         Value::Integer(value) => line(text, format_args!("{name}{labels} {value}")),
         Value::Number(value) => line(text, format_args!("{name}{labels} {}", number(*value))),
         Value::Histogram(histogram) => {
-            for (quantile, value) in &histogram.quantiles {
-                let labels = self::labels(sample, Some(*quantile));
-                line(text, format_args!("{name}{labels} {}", number(*value)));
+            let all = [(f64::INFINITY, histogram.count)];
+            for (bound, count) in histogram.buckets.iter().chain(&all) {
+                let labels = self::labels(sample, Some(*bound));
+                line(text, format_args!("{name}_bucket{labels} {count}"));
             }
             line(text, format_args!("{name}_sum{labels} {}", number(histogram.sum)));
             line(text, format_args!("{name}_count{labels} {}", histogram.count));
@@ -40,13 +41,13 @@ fn line(text: &mut String, line: Arguments<'_>) {
     writeln!(text, "{line}").expect("writing into a string cannot fail");
 }
 
-fn labels(sample: &Sample, quantile: Option<f64>) -> String {
+fn labels(sample: &Sample, bound: Option<f64>) -> String {
     let pair = |(name, value): &(&str, String)| {
         assert!(is_name(name), "a label is named {name:?}");
         format!("{name}=\"{}\"", escape(value).replace('"', "\\\""))
     };
     let mut pairs: Vec<String> = sample.labels.iter().map(pair).collect();
-    pairs.extend(quantile.map(|quantile| format!("quantile=\"{}\"", number(quantile))));
+    pairs.extend(bound.map(|bound| format!("le=\"{}\"", number(bound))));
     if pairs.is_empty() { String::new() } else { format!("{{{}}}", pairs.join(",")) }
 }
 
@@ -79,15 +80,16 @@ mod tests {
 
     #[test]
     fn text_is_escaped_and_complete() {
-        let histogram = Histogram { count: 3, sum: 1.5, quantiles: vec![(0.5, 0.25), (0.99, f64::INFINITY)] };
+        let buckets = vec![(0.000_008_192, 1), (0.25, 2)];
+        let histogram = Histogram { count: 3, sum: 1.5, buckets, quantiles: vec![(0.5, 0.25)] };
         let awkward = sample(&[("shard", "0"), ("topic", "a\"b\\c\nd")], Value::Integer(1));
         let counters = vec![sample(&[], Value::Integer(u64::MAX)), awkward];
         let gauges = vec![sample(&[], Value::Number(f64::NAN)), sample(&[("x", "")], Value::Number(-0.5))];
-        let summaries = vec![sample(&[("s", "1")], Value::Histogram(histogram))];
+        let histograms = vec![sample(&[("s", "1")], Value::Histogram(histogram))];
         let families = vec![
             Family { name: "a_total", help: "Line\nand \\ and \"", kind: Kind::Counter, samples: counters },
             Family { name: "b", help: "Gauge.", kind: Kind::Gauge, samples: gauges },
-            Family { name: "d_seconds", help: "Summary.", kind: Kind::Summary, samples: summaries },
+            Family { name: "d_seconds", help: "Times.", kind: Kind::Histogram, samples: histograms },
         ];
         let expected = r##"# HELP a_total Line\nand \\ and "
 # TYPE a_total counter
@@ -97,10 +99,11 @@ a_total{shard="0",topic="a\"b\\c\nd"} 1
 # TYPE b gauge
 b NaN
 b{x=""} -0.5
-# HELP d_seconds Summary.
-# TYPE d_seconds summary
-d_seconds{s="1",quantile="0.5"} 0.25
-d_seconds{s="1",quantile="0.99"} +Inf
+# HELP d_seconds Times.
+# TYPE d_seconds histogram
+d_seconds_bucket{s="1",le="0.000008192"} 1
+d_seconds_bucket{s="1",le="0.25"} 2
+d_seconds_bucket{s="1",le="+Inf"} 3
 d_seconds_sum{s="1"} 1.5
 d_seconds_count{s="1"} 3
 "##;

@@ -35,8 +35,8 @@ pub enum Kind {
     Counter,
     /// Goes up and down.
     Gauge,
-    /// Quantiles of a distribution.
-    Summary,
+    /// A distribution.
+    Histogram,
 }
 
 /// All samples of one name.
@@ -47,7 +47,7 @@ pub struct Family {
     pub name: &'static str,
     /// One line for people.
     pub help: &'static str,
-    /// What the values mean; values are [`Value::Histogram`] if and only if this is [`Kind::Summary`].
+    /// What the values mean; values are [`Value::Histogram`] if and only if this is [`Kind::Histogram`].
     pub kind: Kind,
     /// One for each set of labels.
     pub samples: Vec<Sample>,
@@ -80,7 +80,9 @@ pub struct Histogram {
     pub count: u64,
     /// Their sum, in the metric's unit.
     pub sum: f64,
-    /// A quantile (0 to 1) and the value there, ascending.
+    /// A bound and how many values do not exceed it, ascending; the bound above all values is left out.
+    pub buckets: Vec<(f64, u64)>,
+    /// A quantile (0 to 1) and a value that it does not exceed, ascending; infinite beyond all bounds. None without values.
     pub quantiles: Vec<(f64, f64)>,
 }
 
@@ -90,7 +92,7 @@ impl Kind {
         match self {
             Kind::Counter => "counter",
             Kind::Gauge => "gauge",
-            Kind::Summary => "summary",
+            Kind::Histogram => "histogram",
         }
     }
 }

@@ -25,11 +25,11 @@ impl Source for Told {
 fn told() -> Told {
     let shard = |shard| ShardHealth { shard, healthy: true, state: "running".to_owned() };
     let sample = Sample { labels: vec![("shard", "1".to_owned())], value: Value::Integer(42) };
-    let histogram = Histogram { count: 2, sum: 3.0, quantiles: vec![(0.5, 1.0)] };
+    let histogram = Histogram { count: 2, sum: 3.0, buckets: vec![(1.0, 1)], quantiles: vec![(0.5, 1.0)] };
     let summary = Sample { labels: Vec::new(), value: Value::Histogram(histogram) };
     let families = vec![
         Family { name: "requests_total", help: "Requests.", kind: Kind::Counter, samples: vec![sample] },
-        Family { name: "stage_seconds", help: "Stages.", kind: Kind::Summary, samples: vec![summary] },
+        Family { name: "stage_seconds", help: "Stages.", kind: Kind::Histogram, samples: vec![summary] },
     ];
     let ready = Err("shard 1 recovers its journal".to_owned());
     Told(Rc::new(RefCell::new(Snapshot { ready, shards: vec![shard(0), shard(1)], families })))

@@ -8,7 +8,7 @@
 //! | `logs` | each shard's logs follow the metadata image |
 //! | `engine` | the APIs' view of the logs, wherever they are |
 //! | `service` | from a frame to its answer |
-//! | `source` | what the admin listener shows |
+//! | `source`, `metrics` | what the admin listener shows |
 //! | `banner` | the start-up lines |
 //! | `times` | looking records up by time |
 //! | `error` | why a broker cannot be started or did not end well |
@@ -21,6 +21,7 @@ mod control;
 mod engine;
 mod error;
 mod logs;
+mod metrics;
 mod placement;
 mod service;
 mod source;

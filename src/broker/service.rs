@@ -6,16 +6,14 @@
 
 use std::future::Future;
 use std::rc::Rc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
+use corelane_shards::clock::Moment;
 use corelane_shards::memory::Slice;
-use corelane_shards::net::{self, Answer, Peer, ResponseSlot, Stage};
+use corelane_shards::net::{self, Answer, Peer, RequestKind, ResponseSlot, Stage, Stamps};
 
 use super::engine::BrokerEngine;
 use crate::api::{self, CloseReason, Dispatch, Segment};
-
-/// Fetch's number: its requests wait for long and must not hold receive memory meanwhile.
-const FETCH_KEY: [u8; 2] = [0, 1];
 
 /// The service of one shard.
 pub(super) struct BrokerService {
@@ -31,23 +29,29 @@ impl BrokerService {
 
 impl net::Service for BrokerService {
     fn request(&self, request: net::Request) {
-        let net::Request { mut context, frame, slot } = request;
-        context.stamps.set(Stage::Decoded, self.engine.moment());
+        let net::Request { context, frame, slot } = request;
+        let net::RequestContext { peer, mut stamps } = context;
+        stamps.set(Stage::Started, Moment::now());
+        let kind = kind_of(&frame);
         // A copy of a few hundred bytes, instead of a receive buffer held until data arrive.
-        let frame = if frame.starts_with(&FETCH_KEY) {
+        let frame = if kind == RequestKind::Read {
             Slice::from_vec(frame.to_vec())
         } else {
             frame.slice(0..frame.len())
         };
         let engine = Rc::clone(&self.engine);
-        let peer = Rc::clone(&context.peer);
-        let mut future = Box::pin(async move {
-            let outcome = answer(&engine, &frame, &peer).await;
-            drop(frame);
-            give(&engine, &peer, slot, outcome);
-        });
-        if future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
-            self.engine.spawn(future);
+        let asked = Rc::clone(&peer);
+        let mut answered = Box::pin(async move { answer(&engine, &frame, &asked).await });
+        let first = answered.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        let handled = Moment::now();
+        stamps.set(Stage::Handled, handled);
+        let waiting = Waiting { engine: Rc::clone(&self.engine), peer, slot, kind, stamps };
+        match first {
+            Poll::Ready(outcome) => waiting.give(outcome, handled),
+            Poll::Pending => self.engine.spawn(Box::pin(async move {
+                let outcome = answered.await;
+                waiting.give(outcome, Moment::now());
+            })),
         }
     }
 
@@ -81,16 +85,44 @@ fn slice(segment: Segment<Slice>) -> Slice {
     }
 }
 
-fn give(engine: &BrokerEngine, peer: &Peer, slot: ResponseSlot, outcome: Outcome) {
-    match outcome {
-        Ok(Some(slices)) => slot.answer(Answer::Response(slices)),
-        Ok(None) => slot.answer(Answer::Skip),
-        Err(reason) => {
-            if let Some(untold) = engine.closed().admit(engine.moment()) {
-                tracing::warn!(connection = peer.connection.0, address = %peer.address, %reason, untold,
-                    "a connection is closed for its request");
+/// A request without its bytes.
+struct Waiting {
+    engine: Rc<BrokerEngine>,
+    peer: Rc<Peer>,
+    slot: ResponseSlot,
+    kind: RequestKind,
+    stamps: Stamps,
+}
+
+impl Waiting {
+    /// Gives the answer that was ready at `now`.
+    fn give(mut self, outcome: Outcome, now: Moment) {
+        self.stamps.set(Stage::Answered, now);
+        let answer = match outcome {
+            Ok(Some(slices)) => Answer::Response(slices),
+            Ok(None) => Answer::Skip,
+            Err(reason) => {
+                self.tell(&reason, now);
+                Answer::Close
             }
-            slot.answer(Answer::Close);
+        };
+        self.slot.answer_stamped(answer, self.kind, self.stamps);
+    }
+
+    fn tell(&self, reason: &CloseReason, now: Moment) {
+        let peer = &self.peer;
+        if let Some(untold) = self.engine.closed().admit(now) {
+            tracing::warn!(connection = peer.connection.0, address = %peer.address, %reason, untold,
+                "a connection is closed for its request");
         }
+    }
+}
+
+/// What a frame asks for, by its API's number: Produce's is 0, Fetch's is 1.
+fn kind_of(frame: &[u8]) -> RequestKind {
+    match frame {
+        [0, 0, ..] => RequestKind::Append,
+        [0, 1, ..] => RequestKind::Read,
+        _ => RequestKind::Other,
     }
 }

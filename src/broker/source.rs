@@ -7,7 +7,8 @@ use std::sync::Arc;
 use corelane_shards::core::recovery::Report;
 use corelane_shards::net::Counters;
 
-use crate::admin::{Family, Kind, Sample, ShardHealth, Snapshot, Source, Value};
+use super::metrics;
+use crate::admin::{ShardHealth, Snapshot, Source};
 
 /// The broker's state as the admin listener sees it.
 #[derive(Clone)]
@@ -44,51 +45,15 @@ impl Source for BrokerSource {
     fn snapshot(&self) -> Snapshot {
         let state = self.state.borrow();
         let shards = (0..).zip(&state.counters).map(|(shard, counters)| {
-            let stopped = counters.appends_stopped.get() > 0;
-            let word = if stopped { "read-only: a write failed" } else { "running" };
-            ShardHealth { shard, healthy: !stopped, state: word.to_owned() }
+            let stopped = counters.shard_read_only.get() > 0;
+            let state = match (stopped, counters.logs_read_only.get()) {
+                (true, _) => "read-only: a write failed".to_owned(),
+                (false, 0) => "running".to_owned(),
+                (false, logs) => format!("running; logs that are read-only after a failed write: {logs}"),
+            };
+            ShardHealth { shard, healthy: !stopped, state }
         });
-        let mut families = shard_families(&state.counters);
-        families.extend(recovery_families(&state.report));
+        let families = metrics::families(&state.counters, &state.report);
         Snapshot { ready: state.ready.clone(), shards: shards.collect(), families }
     }
-}
-
-fn shard_families(counters: &[Arc<Counters>]) -> Vec<Family> {
-    let snapshots: Vec<_> = counters.iter().map(|c| c.snapshot().values()).collect();
-    let Some(first) = snapshots.first() else { return Vec::new() };
-    let family = |(at, (name, help, _)): (usize, &(&'static str, &'static str, u64))| {
-        let kind = if name.ends_with("_total") { Kind::Counter } else { Kind::Gauge };
-        let samples = snapshots.iter().enumerate().map(|(shard, values)| Sample {
-            labels: vec![("shard", shard.to_string())],
-            value: Value::Integer(values[at].2),
-        });
-        Family { name, help, kind, samples: samples.collect() }
-    };
-    first.iter().enumerate().map(family).collect()
-}
-
-fn recovery_families(report: &Report) -> Vec<Family> {
-    let gauge = |name, help, value: usize| Family {
-        name,
-        help,
-        kind: Kind::Gauge,
-        samples: vec![Sample { labels: Vec::new(), value: Value::Integer(value as u64) }],
-    };
-    let replayed = report.replayed;
-    vec![
-        gauge("recovery_groups", "Journal groups read at the last start.", report.groups),
-        gauge(
-            "recovery_groups_staged",
-            "Of these, groups that only staging memory had.",
-            report.groups_staged,
-        ),
-        gauge("recovery_entries", "Entries that the last start replayed.", replayed.entries),
-        gauge(
-            "recovery_entries_staged",
-            "Of these, entries that only staging memory had.",
-            replayed.entries_staged,
-        ),
-        gauge("recovery_logs_cut", "Logs that ended at a batch that was not whole.", replayed.logs_cut),
-    ]
 }

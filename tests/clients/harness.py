@@ -179,8 +179,9 @@ def shards_shared_the_work(checks, broker, requests_everywhere=True):
     shards = len(broker.cpus)
     with checks.check(f"each of {shards} shards served on its CPU, and requests hopped between several"):
         assert broker.threads() == {(shard, str(cpu)) for shard, cpu in enumerate(broker.cpus)}, broker.threads()
-        stored, requests = broker.metric("storage_operations_total"), broker.metric("requests_total")
-        hops = sum(broker.metric("hops_answered_total"))
+        stored = broker.metric("corelane_storage_operations_total")
+        requests = broker.metric("corelane_requests_total")
+        hops = sum(broker.metric("corelane_hops_answered_total"))
         print(f"        requests {requests}, disk operations {stored}, {hops} hops")
         assert len(stored) == len(requests) == shards and all(stored) and any(requests)
         assert all(requests) or not requests_everywhere

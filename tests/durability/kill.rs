@@ -42,7 +42,7 @@ fn what_was_acknowledged_survives_kills_under_load() {
         load.after_kill();
 
         broker = home.start();
-        let staged = broker.metric("recovery_entries_staged");
+        let staged = broker.metric("corelane_recovery_entries_staged");
         let (shown, mut verdict) = follower.join().expect("the follower does not panic");
         seen = checker::read_all(broker.address(), &mut verdict);
         checker::judge(&seen, &shown, &mut load, After::Kill, &mut verdict);
@@ -92,7 +92,7 @@ impl Staged {
 
 /// A reader of all logs on one connection makes several shards work together.
 fn expect_hops(broker: &Broker) {
-    let hops = broker.metric("hops_answered_total");
+    let hops = broker.metric("corelane_hops_answered_total");
     assert_eq!(hops > 0, broker.shards() > 1, "{hops} hops between {} shards", broker.shards());
 }
 
@@ -101,8 +101,12 @@ fn stop_and_start(mut home: Home, broker: Broker, mut load: Load, seen: &Seen) {
     let status = broker.stop();
     assert!(status.success(), "SIGTERM ends it with {status}");
     let broker = home.start();
-    for metric in ["recovery_groups", "recovery_groups_staged", "recovery_entries", "recovery_entries_staged"]
-    {
+    for metric in [
+        "corelane_recovery_groups",
+        "corelane_recovery_groups_staged",
+        "corelane_recovery_entries",
+        "corelane_recovery_entries_staged",
+    ] {
         assert_eq!(broker.metric(metric), 0, "{metric} after a clean stop");
     }
     let mut verdict = Verdict::default();

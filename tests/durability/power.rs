@@ -85,7 +85,11 @@ impl Bench {
         let begin = Instant::now();
         let broker = home.start();
         self.totals.recoveries.push(begin.elapsed());
-        assert_eq!(broker.metric("recovery_entries_staged"), 0, "there is no memory to recover from");
+        assert_eq!(
+            broker.metric("corelane_recovery_entries_staged"),
+            0,
+            "there is no memory to recover from"
+        );
         self.seen = checker::read_all(broker.address(), &mut verdict);
         checker::judge(&self.seen, &shown, &mut self.load, After::Cut, &mut verdict);
         let said = broker.said();

@@ -57,6 +57,7 @@ impl Shard {
             && let Verdict::Duplicate(known) = partition.producers.check(&numbered, gaps_are_refused)?
         {
             let end = Offset(known.last_offset.get() + 1);
+            self.counts.duplicates += 1;
             self.await_acks(id, acks, Waiting { tag, base: known.base_offset, end, append_time: -1 }, true);
             return Ok(());
         }

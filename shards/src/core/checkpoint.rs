@@ -49,6 +49,11 @@ impl Shard {
         !self.checkpoint_was_fruitless || self.progress > self.checkpoint_progress
     }
 
+    /// Whether a checkpoint is under way.
+    pub fn is_checkpointing(&self) -> bool {
+        !matches!(self.checkpoint, Checkpoint::Idle)
+    }
+
     /// Whether everything appended is in the manifest and the journal is empty: a stop now needs no recovery.
     pub fn is_settled(&self) -> bool {
         matches!(self.checkpoint, Checkpoint::Idle)

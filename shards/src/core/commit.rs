@@ -49,7 +49,11 @@ impl Shard {
 
     pub(super) fn close_group(&mut self) {
         let operation = self.operations.begin(Purpose::JournalWrite);
+        let live = self.journal.bytes_live();
+        self.counts.entries += u64::from(self.journal.entries_open());
         let effect = self.journal.close(operation);
+        self.counts.groups += 1;
+        self.counts.group_bytes += self.journal.bytes_live() - live;
         self.effects.push(effect);
         self.made_room += 1;
         self.large_segments.clear();

@@ -208,6 +208,23 @@ impl Journal {
         self.bytes_live
     }
 
+    /// Bytes of entries and groups that no flush is known to cover.
+    pub fn bytes_unflushed(&self) -> u64 {
+        let open = self.open.as_ref().filter(|open| open.entries > 0);
+        let open = open.map_or(0, |open| (open.end - open.start) as u64);
+        open + self.groups.range(self.first_not_durable()..).map(|g| g.bytes).sum::<u64>()
+    }
+
+    /// Large batches that are digested and neither flushed nor void.
+    pub fn large_unsettled(&self) -> usize {
+        self.unsettled.values().sum()
+    }
+
+    /// How many entries the open group holds.
+    pub fn entries_open(&self) -> u32 {
+        self.open.as_ref().map_or(0, |open| open.entries)
+    }
+
     /// Whether the open group holds entries.
     pub fn has_entries(&self) -> bool {
         self.open.as_ref().is_some_and(|open| open.entries > 0)
@@ -306,6 +323,16 @@ impl Journal {
             Slice::from_vec(parts.concat())
         };
         Staged { group: self.next, chunk: chunk.index(), payload }
+    }
+
+    /// How many chunks of staging memory there are, each for one group of the greatest length.
+    pub fn chunks(&self) -> usize {
+        self.chunks.len()
+    }
+
+    /// The size of a chunk.
+    pub fn chunk_bytes(&self) -> usize {
+        self.group_capacity()
     }
 
     /// How many chunks nobody writes or refers to.

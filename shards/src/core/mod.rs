@@ -30,7 +30,7 @@ pub mod rules;
 mod segment;
 pub mod shard;
 
-pub use counts::Counts;
+pub use counts::{Counts, Fullness};
 pub use effect::{
     Acks, AppendError, Completion, Effect, FetchError, Fetched, Operation, OperationError, Tag,
 };

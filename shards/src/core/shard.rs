@@ -354,11 +354,6 @@ impl Shard {
         self.operations.in_flight.len()
     }
 
-    /// What it has done so far.
-    pub fn counts(&self) -> Counts {
-        self.counts
-    }
-
     /// The journal, to look at.
     pub fn journal(&self) -> &Journal {
         &self.journal

@@ -225,6 +225,11 @@ impl Drop for Watch {
 }
 
 impl Answers {
+    /// Appends that wait for room.
+    pub(super) fn appends_waiting(&self) -> usize {
+        self.queued.len()
+    }
+
     /// Answers the alarms that are due.
     pub(super) fn ring_alarms(&mut self, now: Moment) {
         while let Some(entry) = self.alarms.first_entry()

@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::figures::Figures;
 use super::files::{Files, Use};
 use super::log::{Answers, Inner};
 use super::notices::Notices;
@@ -21,6 +22,7 @@ use crate::core::recovery::{Disk, DiskError};
 use crate::core::{Effect, Operation, OperationError, Shard as Core};
 use crate::directory::{Layout, RealDisk};
 use crate::driver::{Context, Engine};
+use crate::net::DiskOperation;
 use crate::ring::StorageEvent;
 use crate::runtime::Shard;
 use crate::types::{PartitionId, ShardIndex};
@@ -58,6 +60,7 @@ pub struct Storage {
     in_flight: BTreeMap<u64, InFlight>,
     removals: Vec<PartitionId>,
     notices: Rc<Notices>,
+    figures: Figures,
     next_tick: Moment,
     ticks: u64,
     stopping: bool,
@@ -65,6 +68,8 @@ pub struct Storage {
 
 #[derive(Clone, Copy)]
 struct InFlight {
+    kind: DiskOperation,
+    began: Moment,
     bytes: usize,
     partition: Option<PartitionId>,
 }
@@ -90,6 +95,7 @@ impl Storage {
             in_flight: BTreeMap::new(),
             removals: Vec::new(),
             notices: Rc::new(Notices::new(shard.index())),
+            figures: Figures::new(Arc::clone(shard.counters())),
             next_tick: Moment::default(),
             ticks: 0,
             stopping: false,
@@ -126,7 +132,7 @@ impl Storage {
                 | Effect::CommitManifest { .. } => self.run_beside(effect),
                 Effect::RemovePartition { partition } => self.removals.push(partition),
                 Effect::Stopped { reason } => {
-                    self.shard.counters().appends_stopped.set(1);
+                    self.figures.stopped();
                     self.notices.shard_stopped(reason);
                 }
                 answer => self.inner.borrow_mut().hand_back(answer),
@@ -145,11 +151,11 @@ impl Storage {
     fn start(&mut self, effect: Effect, context: &mut Context<'_>) {
         match effect {
             Effect::WriteJournal { operation, position, bytes, durable } => {
-                self.note(operation, bytes.len(), None);
+                self.note(operation, DiskOperation::JournalWrite, context.now(), bytes.len(), None);
                 context.write(operation.0, &self.journal, position, vec![bytes], durable);
             }
             Effect::FlushJournal { operation } => {
-                self.note(operation, 0, None);
+                self.note(operation, DiskOperation::JournalFlush, context.now(), 0, None);
                 context.flush(operation.0, &self.journal);
             }
             Effect::WriteSegment { file, .. }
@@ -169,23 +175,36 @@ impl Storage {
     fn start_on(&mut self, descriptor: &Rc<OwnedFd>, effect: Effect, context: &mut Context<'_>) {
         match effect {
             Effect::WriteSegment { operation, file, position, bytes } => {
-                self.note(operation, bytes.len(), Some(file.partition));
+                self.note(
+                    operation,
+                    DiskOperation::SegmentWrite,
+                    context.now(),
+                    bytes.len(),
+                    Some(file.partition),
+                );
                 context.write(operation.0, descriptor, position, vec![bytes], false);
             }
             Effect::FlushSegment { operation, file } => {
-                self.note(operation, 0, Some(file.partition));
+                self.note(operation, DiskOperation::SegmentFlush, context.now(), 0, Some(file.partition));
                 context.flush(operation.0, descriptor);
             }
             Effect::ReadSegment { operation, file, position, buffer } => {
-                self.note(operation, 0, Some(file.partition));
+                self.note(operation, DiskOperation::SegmentRead, context.now(), 0, Some(file.partition));
                 context.read(operation.0, descriptor, position, buffer);
             }
             other => unreachable!("{other:?} needs no segment file"),
         }
     }
 
-    fn note(&mut self, operation: Operation, bytes: usize, partition: Option<PartitionId>) {
-        self.in_flight.insert(operation.0, InFlight { bytes, partition });
+    fn note(
+        &mut self,
+        operation: Operation,
+        kind: DiskOperation,
+        began: Moment,
+        bytes: usize,
+        partition: Option<PartitionId>,
+    ) {
+        self.in_flight.insert(operation.0, InFlight { kind, began, bytes, partition });
     }
 
     /// Opens a segment file, then lets go on what waits for it.
@@ -275,10 +294,13 @@ impl Engine for Storage {
         if !self.removals.is_empty() {
             self.remove_files();
         }
+        let inner = self.inner.borrow();
+        self.figures.turned(context.now(), &inner.core, inner.answers.appends_waiting());
     }
 
-    fn completed(&mut self, tag: u64, event: StorageEvent, _context: &mut Context<'_>) {
+    fn completed(&mut self, tag: u64, event: StorageEvent, context: &mut Context<'_>) {
         let known = self.in_flight.remove(&tag).expect("an operation of the ring ends once");
+        self.figures.ended(known.kind, known.began, context.now());
         let (result, buffer) = match event {
             StorageEvent::Written { result, slices } => {
                 drop(slices);

@@ -59,6 +59,11 @@ impl Slab {
         Some(AlignedBuffer { start, class, length: bytes, slab: self.clone() })
     }
 
+    /// What the slab never holds more than, in bytes.
+    pub fn bytes_max(&self) -> usize {
+        self.state.borrow().bytes_max
+    }
+
     /// Bytes lent out at this moment, in whole classes.
     pub fn bytes_lent(&self) -> usize {
         self.state.borrow().bytes_lent

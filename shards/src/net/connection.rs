@@ -9,7 +9,7 @@ use super::input::Input;
 use super::outbox::{Answer, Outbox};
 use super::parser::Parser;
 use super::transport::Transport;
-use super::{Peer, Settings};
+use super::{Peer, RequestKind, Settings, Stamps};
 use crate::clock::Moment;
 use crate::limits::{LARGE_FRAME_BYTES, SEND_SLICES_MAX, UNPARSED_BYTES_MAX};
 use crate::memory::Slice;
@@ -75,6 +75,11 @@ pub(super) struct Connection {
     pub(super) sending: Option<Key>,
     /// Slices of answers whose turn has come, in order.
     pub(super) outgoing: VecDeque<Slice>,
+    /// Bytes of answers that were put into `outgoing`, and those of them that were sent, since the connection began.
+    collected_bytes: u64,
+    pub(super) sent_bytes: u64,
+    /// Requests whose times are to be counted once so many bytes were sent; in order.
+    leaving: VecDeque<(u64, RequestKind, Stamps)>,
     /// The last answer to be sent is in `outgoing` or gone.
     pub(super) close_when_sent: bool,
     /// The peer sends no more.
@@ -112,6 +117,9 @@ impl Connection {
             receiving: Receiving::No,
             sending: None,
             outgoing: VecDeque::new(),
+            collected_bytes: 0,
+            sent_bytes: 0,
+            leaving: VecDeque::new(),
             close_when_sent: false,
             peer_done: false,
             closing: false,
@@ -185,15 +193,25 @@ impl Connection {
             let Some(filled) = self.outbox.take() else { return };
             match filled.answer {
                 Answer::Response(slices) => {
+                    self.collected_bytes += slices.iter().map(|slice| slice.len() as u64).sum::<u64>();
                     self.outgoing.extend(slices.into_iter().filter(|slice| !slice.is_empty()))
                 }
                 Answer::Skip => {}
-                Answer::Close => self.end_requests(),
+                Answer::Close => return self.end_requests(),
+            }
+            if let Some((kind, stamps)) = filled.passed {
+                self.leaving.push_back((self.collected_bytes, kind, stamps));
             }
             if filled.mute > Duration::ZERO {
                 self.muted_until = self.muted_until.max(now.after(filled.mute));
             }
         }
+    }
+
+    /// The next request whose answer has left, with all answers before it.
+    pub(super) fn take_left(&mut self) -> Option<(RequestKind, Stamps)> {
+        let (_, kind, stamps) = self.leaving.pop_front_if(|(end, ..)| *end <= self.sent_bytes)?;
+        Some((kind, stamps))
     }
 
     /// Takes the slices of the next send out.

@@ -16,6 +16,7 @@
 //! | `outbox` | [`ResponseSlot`]: answers in any order, leaving in request order |
 //! | `settings` | limits that a user may set |
 //! | `counters` | what a shard counts, read by other threads |
+//! | `histogram`, `stages` | how long things took, and requests between their stamps |
 //! | `input` | received bytes that nobody has looked at yet |
 //! | `parser` | frames out of received bytes, in place where they lie in one buffer |
 //! | `connection` | one connection's state, and what it may do next |
@@ -44,6 +45,7 @@
 mod connection;
 mod connections;
 mod counters;
+mod histogram;
 mod input;
 mod listener;
 mod mailbox;
@@ -52,9 +54,11 @@ mod outbox;
 mod parser;
 mod service;
 mod settings;
+mod stages;
 mod transport;
 
-pub use counters::{Counters, Snapshot};
+pub use counters::{Counters, DiskOperation, DiskTimes, Snapshot};
+pub use histogram::{Distribution, Histogram};
 pub use listener::{BindError, Listeners};
 pub use mailbox::{Mailbox, Message};
 pub use network::{Network, Phase};
@@ -64,6 +68,7 @@ pub use service::{
     ConnectionId, Frame, ListenerIndex, Peer, Principal, Request, RequestContext, Service, Stage, Stamps,
 };
 pub use settings::Settings;
+pub use stages::{Interval, RequestKind, RequestTimes};
 
 #[cfg(test)]
 mod tests;

@@ -81,6 +81,7 @@ impl<S: Service> Network<S> {
     ) -> Network<S> {
         let largest = (settings.request_bytes_max + RECEIVE_AHEAD_BYTES).max(BLOCK_BYTES).next_power_of_two();
         let memory = Slab::new(settings.queued_request_bytes_max.max(largest));
+        counters.request_memory_capacity_bytes.set(memory.bytes_max() as u64);
         Network {
             shard,
             service,
@@ -235,7 +236,7 @@ impl<S: Service> Network<S> {
         }
         match result {
             Ok(socket) => {
-                self.counters.accepted_total.add(1);
+                self.counters.connections_accepted_total.add(1);
                 let listener = ListenerIndex(u16::try_from(index).expect("listeners are few"));
                 self.hand_over(ring, socket, listener, now);
             }
@@ -263,7 +264,7 @@ impl<S: Service> Network<S> {
         });
         let (target, mailbox) = least.expect("there is at least our own");
         if mailbox.load() >= CONNECTIONS_MAX {
-            self.counters.refused_total.add(1);
+            self.counters.connections_refused_total.add(1);
             return;
         }
         mailbox.load_more();
@@ -287,7 +288,7 @@ impl<S: Service> Network<S> {
         now: Moment,
     ) {
         if self.connections.len() >= CONNECTIONS_MAX {
-            self.counters.refused_total.add(1);
+            self.counters.connections_refused_total.add(1);
             return self.mailbox().load_less();
         }
         self.connections_total += 1;
@@ -376,6 +377,7 @@ impl<S: Service> Network<S> {
             Ok(count) => {
                 self.counters.sent_bytes_total.add(count as u64);
                 connection.sent_at = now;
+                connection.sent_bytes += count as u64;
                 if !connection.closing {
                     // A closed outbox counts no more, but what was on its way when it closed is in its sum.
                     connection.outbox.sent(count);
@@ -414,6 +416,9 @@ impl<S: Service> Network<S> {
     fn progress(&mut self, ring: &mut Ring, mut connection: Box<Connection>, now: Moment) {
         if !connection.closing {
             connection.collect_answers(now);
+            while let Some((kind, stamps)) = connection.take_left() {
+                self.counters.requests.record(kind, &stamps, now);
+            }
             self.send(ring, &mut connection, now);
             self.parse(&mut connection, now);
             self.receive(ring, &mut connection, now);
@@ -466,7 +471,7 @@ impl<S: Service> Network<S> {
         }
         connection.waits_for_memory = waits;
         if waits {
-            self.counters.memory_waits_total.add(1);
+            self.counters.request_memory_waits_total.add(1);
             self.memory_waiters.push_back(connection.key);
         } else {
             self.memory_waiters.retain(|key| *key != connection.key);
@@ -548,8 +553,8 @@ impl<S: Service> Network<S> {
         self.connections.unschedule(&mut connection);
         let counter = match connection.expiry(&self.settings, now) {
             Expiry::None => return self.progress(ring, connection, now),
-            Expiry::Idle => &self.counters.evicted_idle_total,
-            Expiry::Stalled => &self.counters.evicted_stalled_total,
+            Expiry::Idle => &self.counters.connections_evicted_idle_total,
+            Expiry::Stalled => &self.counters.connections_evicted_stalled_total,
         };
         counter.add(1);
         tracing::debug!(connection = connection.peer.connection.0, "evicted");

@@ -11,6 +11,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::connections::ConnectionKey;
+use super::service::Stamps;
+use super::stages::RequestKind;
+
 use crate::memory::Slice;
 use crate::ring::Notify;
 
@@ -38,6 +41,8 @@ pub(super) struct Filled {
     pub(super) answer: Answer,
     /// How long the connection stays mute after this answer left.
     pub(super) mute: Duration,
+    /// What the request was and when it passed the stages of its way, if that is to be counted.
+    pub(super) passed: Option<(RequestKind, Stamps)>,
 }
 
 /// The connections whose completed prefix grew since they were looked at.
@@ -164,14 +169,22 @@ impl ResponseSlot {
     /// Gives the answer, after which no request of the connection is looked at for a while (KIP-219).
     pub fn answer_and_mute(mut self, answer: Answer, mute: Duration) {
         self.answered = true;
-        self.outbox.fill(self.index, Filled { answer, mute });
+        self.outbox.fill(self.index, Filled { answer, mute, passed: None });
+    }
+
+    /// Gives the answer to a request whose times are counted when it has left.
+    pub fn answer_stamped(mut self, answer: Answer, kind: RequestKind, stamps: Stamps) {
+        self.answered = true;
+        let passed = Some((kind, stamps));
+        self.outbox.fill(self.index, Filled { answer, mute: Duration::ZERO, passed });
     }
 }
 
 impl Drop for ResponseSlot {
     fn drop(&mut self) {
         if !self.answered {
-            self.outbox.fill(self.index, Filled { answer: Answer::Close, mute: Duration::ZERO });
+            self.outbox
+                .fill(self.index, Filled { answer: Answer::Close, mute: Duration::ZERO, passed: None });
         }
     }
 }

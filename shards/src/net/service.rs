@@ -52,19 +52,17 @@ pub enum Stage {
     Received,
     /// The frame was whole.
     Framed,
-    /// The request was decoded.
-    Decoded,
-    /// Its partitions had it.
+    /// The service took it up.
+    Started,
+    /// The service's first run was over: the shards had its batches, or its answer was ready.
     Handled,
-    /// Its effects were durable.
-    Durable,
     /// Its answer was ready.
     Answered,
 }
 
 /// When a request passed each stage; zero if it has not.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Stamps([Moment; 6]);
+pub struct Stamps([Moment; 5]);
 
 impl Stamps {
     /// Notes that `stage` was passed at `moment`.

@@ -27,11 +27,11 @@ fn a_peer_that_stalls_is_evicted() {
         serve(1, Spin::Park, Settings { stall_max: Duration::from_millis(200), ..Settings::default() });
     let mut reads_nothing = server.connect();
     (0..64).for_each(|_| reads_nothing.send(b"b"));
-    server.wait_for("evictions", |s| s.evicted_stalled_total, |count| count == 1);
+    server.wait_for("evictions", |s| s.connections_evicted_stalled_total, |count| count == 1);
     let mut sends_half = server.connect();
     sends_half.stream.write_all(&[0, 16, 0, 0, b'e']).expect("the server reads");
     sends_half.expect_closed();
-    server.wait_for("evictions", |s| s.evicted_stalled_total, |count| count == 2);
+    server.wait_for("evictions", |s| s.connections_evicted_stalled_total, |count| count == 2);
     server.wait_for("request memory", |s| s.request_memory_bytes, |bytes| bytes == 0);
     server.stop();
 }
@@ -80,7 +80,7 @@ fn large_frames_beyond_the_budget_wait_and_all_are_answered() {
     let threads: Vec<_> = threads.collect();
     threads.into_iter().for_each(|thread| thread.join().expect("each answer was right"));
     assert_eq!(server.total(|s| s.requests_total), 80);
-    assert!(server.total(|s| s.memory_waits_total) > 0, "frames had to wait");
+    assert!(server.total(|s| s.request_memory_waits_total) > 0, "frames had to wait");
     server.wait_for("request memory", |s| s.request_memory_bytes, |bytes| bytes == 0);
     server.stop();
 }

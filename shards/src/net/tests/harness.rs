@@ -9,6 +9,7 @@ pub(super) use std::sync::atomic::{AtomicU64, Ordering};
 pub(super) use std::time::{Duration, Instant};
 
 pub(super) use super::super::*;
+pub(super) use crate::clock::Moment;
 pub(super) use crate::driver::Spin;
 pub(super) use crate::memory::Slice;
 pub(super) use crate::runtime::{Runtime, Settings as RuntimeSettings, Shard, start};
@@ -25,7 +26,7 @@ pub(super) struct Seen {
 /// Does what the first byte of a frame says.
 ///
 /// `e` echo, `t` echo from a task, `h` hold, `r` answer all held, last first, and this, `s` no answer, `c` close,
-/// `l` lose the slot, `b` one MiB, `m` echo and mute, `p` panic, `q` panic in a task.
+/// `l` lose the slot, `k` echo and count the time, `n` no answer and count the time, `x` close, with a time that must not count, `b` one MiB, `m` echo and mute, `p` panic, `q` panic in a task.
 pub(super) struct Obedient {
     pub(super) shard: Shard,
     pub(super) held: RefCell<Vec<Request>>,
@@ -37,6 +38,15 @@ pub(super) fn echo(request: Request, mute: Duration) {
     let length = u32::try_from(request.frame.len()).expect("short").to_be_bytes().to_vec();
     let all = request.frame.slice(0..request.frame.len());
     request.slot.answer_and_mute(Answer::Response(vec![Slice::from_vec(length), all]), mute);
+}
+
+/// An answer, or none, to a request whose time is counted.
+pub(super) fn counted(request: Request, answer: Answer) {
+    let mut stamps = request.context.stamps;
+    for stage in [Stage::Started, Stage::Handled, Stage::Answered] {
+        stamps.set(stage, Moment::now());
+    }
+    request.slot.answer_stamped(answer, RequestKind::Append, stamps);
 }
 
 impl Obedient {
@@ -72,6 +82,13 @@ impl Service for Obedient {
             Some(b't') => self.shard.spawn_local(async move { echo(request, Duration::ZERO) }),
             Some(b'h') => self.held.borrow_mut().push(request),
             Some(b'r') => self.release(request),
+            Some(b'k') => {
+                let length = Slice::from_vec(1_u32.to_be_bytes().to_vec());
+                let echo = request.frame.slice(0..1);
+                counted(request, Answer::Response(vec![length, echo]));
+            }
+            Some(b'n') => counted(request, Answer::Skip),
+            Some(b'x') => counted(request, Answer::Close),
             Some(b's') => request.slot.answer(Answer::Skip),
             Some(b'c') => request.slot.answer(Answer::Close),
             Some(b'l') => drop(request.slot),
@@ -91,7 +108,8 @@ pub(super) struct Server {
 pub(super) fn serve(shards: usize, spin: Spin, network: Settings) -> Server {
     let seen = Arc::new(Seen::default());
     let settings = RuntimeSettings {
-        cpus: (0..shards).collect(),
+        // More shards than CPUs share them.
+        cpus: (0..shards).map(|shard| shard % cpus_available()).collect(),
         spin,
         listeners: vec!["127.0.0.1:0".parse().expect("an address")],
         network,
@@ -105,6 +123,10 @@ pub(super) fn serve(shards: usize, spin: Spin, network: Settings) -> Server {
         Ok((Rc::new(Obedient { shard: shard.clone(), held, big, seen }), ()))
     };
     Server { runtime: start(settings, build).expect("starts"), seen }
+}
+
+fn cpus_available() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 pub(super) fn serve_one() -> Server {

@@ -69,7 +69,7 @@ fn idle_connections_are_evicted_and_busy_ones_are_not() {
     let (mut idle, mut waiting) = (server.connect(), server.connect());
     waiting.send(b"hold");
     idle.expect_closed();
-    server.wait_for("evictions", |s| s.evicted_idle_total, |count| count == 1);
+    server.wait_for("evictions", |s| s.connections_evicted_idle_total, |count| count == 1);
     server.wait_for("connections", |s| s.connections_open, |count| count == 1);
     let mut other = server.connect();
     assert_eq!(

@@ -4,3 +4,4 @@ mod bounds;
 mod frames;
 mod harness;
 mod lifecycle;
+mod times;
