@@ -84,6 +84,16 @@ impl Home {
         &self.data
     }
 
+    /// Starts the broker, which must end by itself with an error; gives what it said.
+    pub(crate) fn refuses_to_start(&mut self) -> String {
+        self.starts += 1;
+        let ended = command(&self.program, &self.data, 1, "dsync").stdin(Stdio::null()).output();
+        let ended = ended.expect("the program was built");
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!(ended.status.code(), Some(1), "it starts or fails otherwise: {said}");
+        said
+    }
+
     /// Takes away what the directory's brokers left in memory, as a loss of power does.
     pub(crate) fn lose_memory(&mut self) -> usize {
         let lost = std::mem::take(&mut self.staging);
@@ -100,6 +110,15 @@ impl Drop for Home {
     }
 }
 
+fn command(program: &Path, data: &Path, shards: usize, flush_method: &str) -> Command {
+    let mut command = Command::new(program);
+    command
+        .args(["serve", "--cpus", &cpus(shards), "--listeners", "PLAINTEXT://127.0.0.1:0"])
+        .args(["--flush-method", flush_method, "--admin-listener", "127.0.0.1:0", "--log-dirs"])
+        .arg(data);
+    command
+}
+
 /// A running broker; dropping it kills it.
 pub(crate) struct Broker {
     child: Child,
@@ -114,10 +133,7 @@ pub(crate) struct Broker {
 impl Broker {
     fn start(program: &Path, data: &Path, shards: usize, flush_method: &str, log: PathBuf) -> Self {
         let errors = File::create(&log).expect("the target directory is writable");
-        let mut child = Command::new(program)
-            .args(["serve", "--cpus", &cpus(shards), "--listeners", "PLAINTEXT://127.0.0.1:0"])
-            .args(["--flush-method", flush_method, "--admin-listener", "127.0.0.1:0", "--log-dirs"])
-            .arg(data)
+        let mut child = command(program, data, shards, flush_method)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(errors)
@@ -174,13 +190,24 @@ impl Broker {
 
     /// A metric, over all shards if each has its own.
     pub(crate) fn metric(&self, name: &str) -> u64 {
+        let value = |sample: &serde_json::Value| sample["value"].as_u64().expect("a whole number");
+        self.samples(name).iter().map(value).sum()
+    }
+
+    /// How many values each distribution of a metric holds.
+    pub(crate) fn counts(&self, name: &str) -> Vec<u64> {
+        let count = |sample: &serde_json::Value| sample["value"]["count"].as_u64();
+        self.samples(name).iter().map(|sample| count(sample).expect("a distribution")).collect()
+    }
+
+    fn samples(&self, name: &str) -> Vec<serde_json::Value> {
         let metrics: serde_json::Value =
             serde_json::from_str(&self.get("/metrics?format=json")).expect("metrics are JSON");
         let families = metrics["metrics"].as_array().expect("a list");
         let family = families.iter().find(|family| family["name"] == name);
-        let samples = family.and_then(|family| family["samples"].as_array()).filter(|all| !all.is_empty());
-        let samples = samples.unwrap_or_else(|| panic!("there is no metric {name}"));
-        samples.iter().map(|sample| sample["value"].as_u64().expect("a whole number")).sum()
+        let samples = family.and_then(|family| family["samples"].as_array().cloned());
+        let samples = samples.filter(|all| !all.is_empty());
+        samples.unwrap_or_else(|| panic!("there is no metric {name}"))
     }
 
     /// Resident memory. KiB.
