@@ -94,6 +94,18 @@ pub const HOP_NOTICES_MAX: usize = 64;
 /// Messages in the queue from one shard to another: its calls, its answers to the other's calls, and notices.
 pub const ROUTER_QUEUE_MESSAGES: usize = 2 * HOPS_IN_FLIGHT_MAX + HOP_NOTICES_MAX;
 
+/// Calls of one other shard that a shard holds because their log is on its way here, or because it does not know yet
+/// whether it is. Fewer than there are slots, so that calls on other logs go on. Further ones are refused.
+pub const HOPS_HELD_MAX: usize = 64;
+
+/// How long a call waits for a log on its way, or for news of where it is, before it is refused.
+pub const HOP_HELD_MAX: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// How often a call is sent on because its log has moved, before it is refused.
+pub const SENT_ON_MAX: u32 = 8;
+
+const _: () = assert!(HOPS_HELD_MAX < HOPS_IN_FLIGHT_MAX);
+
 /// Shards of a process.
 pub const SHARDS_MAX: usize = 1024;
 

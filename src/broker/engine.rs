@@ -1,5 +1,6 @@
 //! The APIs' view of the logs, wherever they are: at home a direct call, on another shard a hop.
 
+use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,10 +14,9 @@ use corelane_shards::memory::Slice;
 use corelane_shards::net::ListenerIndex;
 use corelane_shards::router::Logs;
 use corelane_shards::throttle::Throttle;
-use corelane_shards::types::{LeaderEpoch, Offset, PartitionId, ProducerId, ShardIndex, Timestamp, TopicId};
+use corelane_shards::types::{LeaderEpoch, Offset, PartitionId, ProducerId, Timestamp, TopicId};
 
 use super::control::Control;
-use super::placement::owner;
 use crate::api::Context;
 use crate::api::api_versions::Identity;
 use crate::api::engine::{
@@ -45,6 +45,8 @@ pub(super) struct BrokerEngine {
     /// Without staging memory that outlives the process, acks=1 has to wait for the flush.
     is_staged: bool,
     producer_ids: std::cell::Cell<i64>,
+    /// The frame of the request that is being taken.
+    frame: RefCell<Option<Slice>>,
     closed: Throttle,
 }
 
@@ -60,6 +62,7 @@ impl BrokerEngine {
             shared,
             is_staged,
             producer_ids: std::cell::Cell::new(0),
+            frame: RefCell::new(None),
             closed: Throttle::default(),
         }
     }
@@ -72,6 +75,27 @@ impl BrokerEngine {
     /// Runs a request that has to wait.
     pub(super) fn spawn(&self, future: Pin<Box<dyn Future<Output = ()>>>) {
         self.logs.home().shard().spawn_local(future);
+    }
+
+    /// Runs `take`, the part of a request in which its batches are handed over; they lie in `frame`.
+    pub(super) fn with_frame<T>(&self, frame: Slice, take: impl FnOnce() -> T) -> T {
+        self.frame.replace(Some(frame));
+        let taken = take();
+        self.frame.replace(None);
+        taken
+    }
+
+    /// The batch as memory that can be lent: a part of its request's frame. One that the broker made itself lies in none
+    /// and is copied.
+    fn slice(&self, batch: Batch<'_>) -> Slice {
+        let frame = self.frame.borrow();
+        let lies_in = |frame: &&Slice| {
+            frame.get(batch.range.clone()).is_some_and(|part| std::ptr::eq(part, batch.bytes))
+        };
+        match frame.as_ref().filter(lies_in) {
+            Some(frame) => frame.narrow(batch.range),
+            None => Slice::from_vec(batch.bytes.to_vec()),
+        }
     }
 
     /// The lines about connections closed for their requests.
@@ -93,10 +117,6 @@ impl BrokerEngine {
             listener: &settings.listeners[at].name,
             settings,
         }
-    }
-
-    fn owner(&self, partition: PartitionId) -> ShardIndex {
-        owner(partition, self.logs.home().shard().count())
     }
 }
 
@@ -122,7 +142,8 @@ impl Engine for BrokerEngine {
         acks: Acks,
     ) -> impl Future<Output = Result<Appended, AppendError>> + use<'a> {
         let acks = if self.is_staged { acks } else { Acks::All };
-        self.logs.append(self.owner(partition), partition, batch.bytes, acks)
+        let bytes = self.slice(batch);
+        self.logs.append(partition, &bytes, acks)
     }
 
     fn start_fetch<'a>(
@@ -131,7 +152,7 @@ impl Engine for BrokerEngine {
         offset: Offset,
         bytes_max: usize,
     ) -> impl Future<Output = Result<Fetched<Slice>, FetchError>> + use<'a> {
-        let reply = self.logs.fetch(self.owner(partition), partition, offset, bytes_max);
+        let reply = self.logs.fetch(partition, offset, bytes_max);
         async move {
             let fetched = reply.await?;
             let corelane_shards::core::Fetched { batches, high_watermark, log_start } = fetched;
@@ -140,9 +161,7 @@ impl Engine for BrokerEngine {
     }
 
     async fn wait_for_data(&self, positions: &[Position], deadline: Millis) -> Vec<usize> {
-        let watch = |position: &Position| {
-            self.logs.watch(self.owner(position.partition), position.partition, position.offset)
-        };
+        let watch = |position: &Position| self.logs.watch(position.partition, position.offset);
         let mut watches: Vec<_> = positions.iter().map(watch).collect();
         let wait = Duration::from_millis(u64::try_from(deadline - self.now()).unwrap_or(0));
         let mut alarm = self.logs.home().alarm(self.moment().after(wait));
@@ -161,7 +180,7 @@ impl Engine for BrokerEngine {
 
     async fn offsets(&self, partition: PartitionId) -> Result<Offsets, FetchError> {
         let look = move |log: &Log| log.offsets(partition);
-        let offsets = self.logs.ask(self.owner(partition), look).await.ok().flatten();
+        let offsets = self.logs.ask(partition, look).await.ok().flatten();
         let offsets = offsets.ok_or(FetchError::UnknownPartition)?;
         let corelane_shards::engine::Offsets { log_start, high_watermark, end, first_epoch } = offsets;
         Ok(Offsets { log_start, high_watermark, end, first_epoch })
@@ -188,7 +207,7 @@ impl Engine for BrokerEngine {
         epoch: LeaderEpoch,
     ) -> Result<EpochEnd, FetchError> {
         let look = move |log: &Log| log.with_partition(partition, |p| (p.epochs.clone(), p.high_watermark));
-        let found = self.logs.ask(self.owner(partition), look).await.ok().flatten();
+        let found = self.logs.ask(partition, look).await.ok().flatten();
         let (epochs, end) = found.ok_or(FetchError::UnknownPartition)?;
         Ok(end_of_epoch(&epochs, end, epoch))
     }

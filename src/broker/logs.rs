@@ -1,12 +1,11 @@
 //! Each shard's logs follow the metadata image: what it names is opened, what it names no more is let go of.
 
 use corelane_shards::core::Config;
-use corelane_shards::engine::Log;
 use corelane_shards::format::batch;
+use corelane_shards::router::Logs;
 use corelane_shards::types::{PartitionId, PartitionIndex};
 use tokio::sync::watch;
 
-use super::placement::owner;
 use crate::cluster::image::{ImageSubscription, MetadataImage, Topic, TopicState};
 use crate::cluster::store::Revision;
 use crate::config::{TimestampType, TopicSettings, Values};
@@ -16,14 +15,14 @@ const PRODUCER_EXPIRATION_MS: i64 = 86_400_000;
 
 /// Follows the images until there are no more. Runs as a task of the shard.
 pub(super) async fn follow(
-    log: Log,
+    logs: Logs,
     mut images: ImageSubscription,
     values: Values,
     followed: watch::Sender<Revision>,
 ) {
     let mut next = images.latest();
     loop {
-        apply(&log, &next, &values);
+        apply(&logs, &next, &values);
         followed.send_replace(next.revision());
         match images.reached(next.revision().next()).await {
             Some(image) => next = image,
@@ -32,7 +31,8 @@ pub(super) async fn follow(
     }
 }
 
-fn apply(log: &Log, image: &MetadataImage, values: &Values) {
+fn apply(logs: &Logs, image: &MetadataImage, values: &Values) {
+    let log = logs.home();
     for id in log.partitions() {
         if image.topic_by_id(id.topic).is_none_or(|topic| topic.state != TopicState::Live) {
             tracing::info!(partition = %id, "the log's topic is deleted");
@@ -40,7 +40,7 @@ fn apply(log: &Log, image: &MetadataImage, values: &Values) {
         }
     }
     for topic in image.topics().filter(|topic| topic.state == TopicState::Live) {
-        for id in partitions(topic).filter(|id| owner(*id, log.shard().count()) == log.shard().index()) {
+        for id in partitions(topic).filter(|id| logs.is_owned_here(*id)) {
             if !log.has_partition(id) {
                 log.create_partition(id, topic.epoch_base, config(topic, values));
             }

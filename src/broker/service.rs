@@ -40,9 +40,10 @@ impl net::Service for BrokerService {
             frame.slice(0..frame.len())
         };
         let engine = Rc::clone(&self.engine);
-        let asked = Rc::clone(&peer);
+        let (asked, whole) = (Rc::clone(&peer), frame.clone());
         let mut answered = Box::pin(async move { answer(&engine, &frame, &asked).await });
-        let first = answered.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        let first =
+            self.engine.with_frame(whole, || answered.as_mut().poll(&mut Context::from_waker(Waker::noop())));
         let handled = Moment::now();
         stamps.set(Stage::Handled, handled);
         let waiting = Waiting { engine: Rc::clone(&self.engine), peer, slot, kind, stamps };

@@ -20,7 +20,7 @@ use corelane_shards::directory::{
     DEAD_WAIT, DataDirectory, RealDisk, StagingFile, StagingFolder, staging_file,
 };
 use corelane_shards::driver::Spin;
-use corelane_shards::engine::{Log, Storage, StorageSettings};
+use corelane_shards::engine::{Storage, StorageSettings};
 use corelane_shards::memory::{Mapping, Slab, Staging};
 use corelane_shards::router::Logs;
 use corelane_shards::runtime::{self, BoxError, Shard};
@@ -490,13 +490,14 @@ impl Birth {
             left_over: Arc::clone(&self.left_over),
         };
         let (log, storage) = Storage::new(shard, core, storage)?;
-        self.follow(shard, &log, followed);
-        let engine = BrokerEngine::new(Logs::new(log), self.shared.clone(), is_staged);
+        let logs = Logs::new(log, owner);
+        self.follow(shard, &logs, followed);
+        let engine = BrokerEngine::new(logs, self.shared.clone(), is_staged);
         Ok((Rc::new(BrokerService::new(Rc::new(engine))), storage))
     }
 
-    fn follow(&self, shard: &Shard, log: &Log, followed: watch::Sender<Revision>) {
+    fn follow(&self, shard: &Shard, logs: &Logs, followed: watch::Sender<Revision>) {
         let images: ImageSubscription = self.shared.images.clone();
-        shard.spawn_local(logs::follow(log.clone(), images, self.shared.settings.values.clone(), followed));
+        shard.spawn_local(logs::follow(logs.clone(), images, self.shared.settings.values.clone(), followed));
     }
 }

@@ -128,7 +128,7 @@ impl<S: Service, E: Engine> Driver<S, E> {
         let completed = self.take_completions(now);
         let Parts { ring, network, .. } = &mut self.parts;
         let messages = network.take_messages(ring, now);
-        let hops = self.parts.router.turn();
+        let hops = self.parts.router.turn(now);
         self.follow_stop_order(now);
         self.with_engine(now, |engine, context| engine.turn(context));
         let Parts { ring, network, router, counters, .. } = &mut self.parts;
@@ -211,8 +211,11 @@ impl<S: Service, E: Engine> Driver<S, E> {
     }
 
     fn next_deadline(&self) -> Option<Moment> {
-        let Parts { network, engine, .. } = &self.parts;
-        [network.next_deadline(), engine.next_deadline(), self.close_at].into_iter().flatten().min()
+        let Parts { network, engine, router, .. } = &self.parts;
+        [network.next_deadline(), engine.next_deadline(), router.next_deadline(), self.close_at]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Spins as long as the policy says, then parks; returns when there is, or may be, something to do.

@@ -133,6 +133,12 @@ counters! {
     hops_answered_total,
     /// Calls on other shards that first waited for a reply slot.
     hops_waited_total,
+    /// Calls that met a log that had moved and were sent on.
+    hops_sent_on_total,
+    /// Calls that waited for a log on its way here, or for news of it.
+    hops_held_total,
+    /// Calls refused because their log would not arrive or would not stay.
+    hops_refused_total,
     /// Turns of the driver.
     turns_total,
     /// Times that the driver parked.

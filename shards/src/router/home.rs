@@ -1,29 +1,113 @@
-//! Other shards' calls, carried out on this shard's logs.
+//! Calls carried out on this shard's logs, for other shards and, where a log has moved here, for its own.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::Router;
-use super::message::{Answer, Call, Copied, Question};
+use super::message::{Answer, Ask, Copied, Question};
+use super::router::Waiter;
 use super::slots::Key;
-use crate::core::effect::Fetched;
-use crate::core::{AppendError, FetchError};
-use crate::engine::Log;
-use crate::engine::log::Watch;
+use crate::core::effect::{Appended, Fetched};
+use crate::core::{Acks, AppendError, FetchError};
+use crate::engine::{Log, Reply, Watch};
+use crate::types::{Offset, PartitionId};
 
-/// The waits of other shards: by the shard, and its name for the wait.
-#[derive(Default)]
-pub(super) struct Watches {
-    live: BTreeMap<(usize, Key), Watch>,
+/// The logs of one shard as the router calls on them, see [`Log`]. Clones are the same logs.
+pub trait Home: Clone + 'static {
+    /// A wait for data, which ends when it is dropped.
+    type Watch: AsMut<Reply<()>> + Unpin + 'static;
+
+    /// Appends a batch; the order of calls is the order of the log.
+    fn append(
+        &self,
+        partition: PartitionId,
+        batch: &[u8],
+        acks: Acks,
+    ) -> Reply<Result<Appended, AppendError>>;
+
+    /// Batches from `offset` on.
+    fn fetch(
+        &self,
+        partition: PartitionId,
+        offset: Offset,
+        bytes_max: usize,
+    ) -> Reply<Result<Fetched, FetchError>>;
+
+    /// Waits for a record at `offset` to become visible; `None` if it is, or there is no such log.
+    fn watch(&self, partition: PartitionId, offset: Offset) -> Option<Self::Watch>;
+}
+
+/// Logs that can go from shard to shard while they are written to.
+///
+/// [`Log`] is none: its files, its journal's groups and its cache belong to one core, and nothing hands them over yet. The
+/// router's part of a move is complete without it, and whoever builds the rest implements this.
+pub trait Movable {
+    /// Lets go of a log, which gets no more calls: its watches end at once. Answers when all that was appended to it is
+    /// answered and another shard may take charge of it.
+    fn release(&self, partition: PartitionId) -> Reply<()>;
+
+    /// Takes charge of a log that its former owner has let go of.
+    fn adopt(&self, partition: PartitionId);
+}
+
+impl Home for Log {
+    type Watch = Watch;
+
+    fn append(
+        &self,
+        partition: PartitionId,
+        batch: &[u8],
+        acks: Acks,
+    ) -> Reply<Result<Appended, AppendError>> {
+        Log::append(self, partition, batch, acks)
+    }
+
+    fn fetch(
+        &self,
+        partition: PartitionId,
+        offset: Offset,
+        bytes_max: usize,
+    ) -> Reply<Result<Fetched, FetchError>> {
+        Log::fetch(self, partition, offset, bytes_max)
+    }
+
+    fn watch(&self, partition: PartitionId, offset: Offset) -> Option<Watch> {
+        Log::watch(self, partition, offset)
+    }
+}
+
+impl AsMut<Reply<()>> for Watch {
+    fn as_mut(&mut self) -> &mut Reply<()> {
+        &mut self.reply
+    }
+}
+
+/// Who made a call.
+pub(super) enum Asker<H> {
+    /// Another shard, under this key.
+    Shard(usize, Key),
+    /// This shard.
+    Here(Waiter<H>),
+}
+
+/// Waits that the router keeps: by the asking shard, and its name for the wait.
+pub(super) struct Watches<W> {
+    live: BTreeMap<(usize, Key), W>,
     /// Those that are over. A watch ends inside a call of the core, where it cannot be dropped.
     over: Rc<RefCell<Vec<(usize, Key)>>>,
 }
 
-impl Watches {
-    fn keep(&mut self, from: usize, key: Key, watch: Watch) {
+impl<W> Default for Watches<W> {
+    fn default() -> Watches<W> {
+        Watches { live: BTreeMap::new(), over: Rc::default() }
+    }
+}
+
+impl<W: AsMut<Reply<()>>> Watches<W> {
+    fn keep(&mut self, from: usize, key: Key, mut watch: W) {
         let over = Rc::clone(&self.over);
-        watch.reply.call_back(move |()| over.borrow_mut().push((from, key)));
+        watch.as_mut().call_back(move |()| over.borrow_mut().push((from, key)));
         let before = self.live.insert((from, key), watch);
         assert!(before.is_none(), "a wait has a name of its own");
     }
@@ -52,37 +136,32 @@ impl Watches {
 }
 
 /// Hands a call to the logs; its answer goes back when it is there.
-pub(super) fn serve(router: &Rc<Router>, log: &Log, watches: &RefCell<Watches>, from: usize, call: Call) {
-    let Call { key, epoch, question } = call;
-    let back = Rc::clone(router);
-    match question {
-        Question::Append { partition, batch, acks } => {
-            log.append(partition, &batch, acks).call_back(move |result| {
-                if matches!(result, Err(AppendError::UnknownPartition)) {
-                    tracing::debug!(%partition, epoch = epoch.0, from, "an append found no log");
-                }
-                back.answer(from, key, Answer::Appended(result));
+pub(super) fn serve<H: Home>(router: &Rc<Router<H>>, home: &H, asker: Asker<H>, question: Question<H>) {
+    let (back, Question { partition, ask }) = (Rc::clone(router), question);
+    match ask {
+        Ask::Append { batch, acks } => {
+            let reply = home.append(partition, &batch, acks);
+            reply.call_back(move |result| back.answer(asker, Answer::Appended(result, batch)));
+        }
+        Ask::Fetch { offset, bytes_max } => {
+            let reply = home.fetch(partition, offset, bytes_max);
+            reply.call_back(move |result| {
+                back.answer(asker, Answer::Fetched(result.map(|fetched| Box::new(copied(&fetched)))));
             });
         }
-        Question::Fetch { partition, offset, bytes_max } => {
-            log.fetch(partition, offset, bytes_max).call_back(move |result| {
-                if matches!(result, Err(FetchError::UnknownPartition)) {
-                    tracing::debug!(%partition, epoch = epoch.0, from, "a fetch found no log");
-                }
-                back.answer(from, key, Answer::Fetched(result.map(|fetched| Box::new(copied(&fetched)))));
-            });
-        }
-        Question::Watch { partition, offset, watch } => {
-            let found = log.watch(partition, offset);
-            router.answer(from, key, Answer::Watching(found.is_some()));
+        Ask::Watch { offset, watch } => {
+            let from = match &asker {
+                Asker::Shard(shard, _) => *shard,
+                Asker::Here(_) => router.here,
+            };
+            let found = home.watch(partition, offset);
+            let is_found = found.is_some();
             if let Some(found) = found {
-                watches.borrow_mut().keep(from, watch, found);
+                router.watches.borrow_mut().keep(from, watch, found);
             }
+            router.answer(asker, Answer::Watching(is_found));
         }
-        Question::Look(look) => {
-            let seen = look(log);
-            router.answer(from, key, Answer::Seen(seen));
-        }
+        Ask::Look(look) => router.answer(asker, Answer::Seen(look(home))),
     }
 }
 

@@ -7,22 +7,23 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use rtrb::{Consumer, Producer, RingBuffer};
 
 use super::message::Message;
+use crate::engine::Log;
 use crate::limits::{HOPS_IN_FLIGHT_MAX, ROUTER_QUEUE_MESSAGES};
 use crate::ring::Doorbell;
 
 /// One shard's ends of all its queues. Goes to the shard's thread; dropping it tells the others that the shard is gone.
-pub struct Port {
+pub struct Port<H = Log> {
     index: usize,
     /// By shard; none to itself.
-    links: Vec<Option<Link>>,
+    links: Vec<Option<Link<H>>>,
     shared: Arc<Shared>,
     /// Whether this shard is counted in [`Shared::drained`].
     is_drained: bool,
 }
 
-struct Link {
-    outgoing: Producer<Message>,
-    incoming: Consumer<Message>,
+struct Link<H> {
+    outgoing: Producer<Message<H>>,
+    incoming: Consumer<Message<H>>,
 }
 
 struct Shared {
@@ -41,7 +42,7 @@ impl Shared {
 }
 
 /// The ports of all shards, in their order.
-pub fn mesh(doorbells: Vec<Doorbell>) -> Vec<Port> {
+pub fn mesh<H>(doorbells: Vec<Doorbell>) -> Vec<Port<H>> {
     let count = doorbells.len();
     let shared = Arc::new(Shared {
         gone: doorbells.iter().map(|_| AtomicBool::new(false)).collect(),
@@ -55,7 +56,7 @@ pub fn mesh(doorbells: Vec<Doorbell>) -> Vec<Port> {
         shared: Arc::clone(&shared),
         is_drained: false,
     };
-    let mut ports: Vec<Port> = (0..count).map(port).collect();
+    let mut ports: Vec<Port<H>> = (0..count).map(port).collect();
     for a in 0..count {
         for b in a + 1..count {
             let (to_b, from_a) = RingBuffer::new(ROUTER_QUEUE_MESSAGES);
@@ -67,7 +68,7 @@ pub fn mesh(doorbells: Vec<Doorbell>) -> Vec<Port> {
     ports
 }
 
-impl Port {
+impl<H> Port<H> {
     /// Which shard's it is.
     pub(super) fn index(&self) -> usize {
         self.index
@@ -79,13 +80,13 @@ impl Port {
     }
 
     /// Sends a call that has a slot, or an answer.
-    pub(super) fn send(&mut self, to: usize, message: Message) {
+    pub(super) fn send(&mut self, to: usize, message: Message<H>) {
         let sent = self.link(to).outgoing.push(message);
         assert!(sent.is_ok(), "a queue has room for every call and answer that the slots allow");
     }
 
     /// Sends a notice; gives it back if that would take room meant for calls and answers.
-    pub(super) fn send_notice(&mut self, to: usize, message: Message) -> Result<(), Message> {
+    pub(super) fn send_notice(&mut self, to: usize, message: Message<H>) -> Result<(), Message<H>> {
         if self.link(to).outgoing.slots() <= 2 * HOPS_IN_FLIGHT_MAX {
             return Err(message);
         }
@@ -94,7 +95,7 @@ impl Port {
     }
 
     /// The next message of a shard.
-    pub(super) fn receive(&mut self, from: usize) -> Option<Message> {
+    pub(super) fn receive(&mut self, from: usize) -> Option<Message<H>> {
         self.links[from].as_mut()?.incoming.pop().ok()
     }
 
@@ -139,12 +140,12 @@ impl Port {
         self.shared.drained.load(Ordering::Acquire) == self.links.len()
     }
 
-    fn link(&mut self, to: usize) -> &mut Link {
+    fn link(&mut self, to: usize) -> &mut Link<H> {
         self.links[to].as_mut().expect("a shard has a queue to each other shard and none to itself")
     }
 }
 
-impl Drop for Port {
+impl<H> Drop for Port<H> {
     fn drop(&mut self) {
         self.declare_drained();
         self.shared.gone[self.index].store(true, Ordering::Release);

@@ -14,7 +14,9 @@
 //! | `mesh` | [`Port`]: one bounded queue for each ordered pair of shards, and how far each shard is on its way to the end |
 //! | `slots` | reply slots with keys that are never valid twice |
 //! | `router` | [`Router`]: one shard's side: lines, slots, what comes in |
-//! | `home` | other shards' calls carried out on this shard's logs |
+//! | `lines` | calls on logs that move: sent on where they were made, held where the log is to arrive |
+//! | `ownership` | who owns which log, as one shard knows it, and how far a log that moves has come |
+//! | `home` | calls carried out on this shard's logs; [`Home`] and [`Movable`]: what the router needs of them |
 //!
 //! Invariants:
 //! - A reply slot is reserved before its call leaves, and a pair of shards has a bounded number of them. A queue has room
@@ -31,28 +33,35 @@
 //!   all have does any engine stop. So no call meets an engine that has stopped while somebody waits for its answer.
 //!   A shard that fails counts as having declared it, and what waits for its answers is told that it is gone.
 //!
-//! What a call on the wrong shard costs: a batch is copied into memory of its own for the hop, because the frame that it
-//! lies in is counted on the asking shard alone; fetched batches are copied once, into one piece of memory for the whole
-//! answer, for the same reason on the other side. At home neither copy is made. On top come one trip through each queue
-//! and, if a shard is parked, an eventfd.
+//! What a call on the wrong shard costs: one trip through each queue and, if a shard is parked, an eventfd. A batch is lent
+//! to the owner and its bytes come home with the answer, so it is copied once, by the append. Fetched batches are copied
+//! once more, into one piece of memory for the whole answer, because the memory that they lie in is counted at the owner.
 //!
-//! Each call names the ownership epoch that the asking shard routed by. The owner of today answers a call for a log that
-//! it does not have as it answers one at home; whoever moves logs while they are written to will forward by this epoch.
+//! A log's owner may change while calls on it are under way. Each call names the ownership epoch that the asking shard
+//! routed by, and each shard learns of all moves in the same order, at a time of its own. A call that meets a log that
+//! has gone comes back to the shard that made it and is sent on from there; one that comes before its log, or before the
+//! owner has heard of the move, is held; and the old owner has answered all that it took before the new one begins. So a
+//! call is lost at no time, and those of one shard on one log keep their order: `lines` says how. What moves the log itself is
+//! [`Movable`]'s concern; [`Log`](crate::engine::Log) does not implement it, so in a running broker no log moves yet.
 //!
 //! The module knows no connection and no request; what answers mean is the caller's concern.
 
 mod home;
+mod lines;
 pub mod logs;
 mod mesh;
 mod message;
+mod ownership;
 #[allow(clippy::module_inception)]
 mod router;
 mod slots;
 mod watching;
 
+pub use home::{Home, Movable};
 pub use logs::Logs;
 pub use mesh::{Port, mesh};
 pub use message::{Gone, OwnershipEpoch};
+pub use ownership::{Move, Placement};
 pub use router::{Open, Router};
 pub use watching::Watching;
 

@@ -57,6 +57,11 @@ impl<T> Slots<T> {
         slot.value.take()
     }
 
+    /// All values.
+    pub(super) fn values(&self) -> impl Iterator<Item = &T> {
+        self.slots.iter().filter_map(|slot| slot.value.as_ref())
+    }
+
     /// Takes every value that `select` wants.
     pub(super) fn take_if(&mut self, select: impl Fn(&T) -> bool) -> Vec<T> {
         let wanted = |slot: &Slot<T>| slot.value.as_ref().is_some_and(&select);

@@ -6,48 +6,48 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use super::Router;
+use super::home::Home;
 use super::slots::Key;
-use crate::engine::Reply;
-use crate::engine::log::Watch;
+use crate::engine::{Log, Reply};
 
-/// Resolves when the record is visible, or its log or shard is gone: in each case a fetch says which. Dropping it ends
-/// the wait where the log is.
-pub struct Watching {
-    wait: Wait,
+/// Resolves when the record is visible, its log moves, or its log or shard is gone: in each case a fetch says which.
+/// Dropping it ends the wait where the log is.
+pub struct Watching<H: Home = Log> {
+    wait: Wait<H>,
 }
 
-enum Wait {
+enum Wait<H: Home> {
     /// There is nothing to wait for.
     Over,
-    Home(Watch),
-    Away(Away),
+    Home(H::Watch),
+    Away(Away<H>),
 }
 
-struct Away {
-    router: Rc<Router>,
+struct Away<H: Home> {
+    router: Rc<Router<H>>,
     key: Key,
     reply: Reply<()>,
 }
 
-impl Watching {
+impl<H: Home> Watching<H> {
     /// A wait on the shard's own logs; none if the record is visible or there is no such log.
-    pub(super) fn home(watch: Option<Watch>) -> Watching {
+    pub(super) fn home(watch: Option<H::Watch>) -> Watching<H> {
         Watching { wait: watch.map_or(Wait::Over, Wait::Home) }
     }
 
     /// A wait on another shard's.
-    pub(super) fn away(router: Rc<Router>, key: Key, reply: Reply<()>) -> Watching {
+    pub(super) fn away(router: Rc<Router<H>>, key: Key, reply: Reply<()>) -> Watching<H> {
         Watching { wait: Wait::Away(Away { router, key, reply }) }
     }
 }
 
-impl Future for Watching {
+impl<H: Home> Future for Watching<H> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let reply = match &mut self.wait {
             Wait::Over => return Poll::Ready(()),
-            Wait::Home(watch) => &mut watch.reply,
+            Wait::Home(watch) => watch.as_mut(),
             Wait::Away(away) => &mut away.reply,
         };
         let poll = Pin::new(reply).poll(context);
@@ -58,7 +58,7 @@ impl Future for Watching {
     }
 }
 
-impl Drop for Away {
+impl<H: Home> Drop for Away<H> {
     fn drop(&mut self) {
         self.router.unwatch(self.key);
     }

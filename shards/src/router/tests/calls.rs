@@ -38,7 +38,7 @@ async fn read(logs: &Logs, owner: ShardIndex, batches: usize) -> Vec<(u16, u32)>
     let (length, mut found) = (batch(0, 0).len(), Vec::new());
     while found.len() < batches {
         let from = Offset(i64::try_from(found.len()).expect("few"));
-        let fetched = logs.fetch(owner, partition(owner.get()), from, 1 << 20).await.expect("is there");
+        let fetched = logs.fetch(partition(owner.get()), from, 1 << 20).await.expect("is there");
         let bytes = fetched.batches.iter().map(|slice| slice.to_vec()).collect::<Vec<_>>().concat();
         assert!(!bytes.is_empty() && bytes.len().is_multiple_of(length), "whole batches, and some");
         found.extend(bytes.chunks(length).map(|batch| {
@@ -58,7 +58,7 @@ async fn append_to_all(logs: Logs, batches: u32, report: Sender<(u16, Vec<(u16, 
     for number in 0..batches {
         for owner in owners() {
             let partition = partition(owner.get());
-            replies.push(logs.append(owner, partition, &batch(sender, number), Acks::All));
+            replies.push(logs.append(partition, &batch(sender, number), Acks::All));
         }
     }
     for reply in replies {
@@ -107,7 +107,7 @@ fn a_parked_shard_is_woken_for_each_call() {
     let answers = on_first(2, Spin::Park, |logs| async move {
         let mut answers = 0;
         for number in 0..1000 {
-            let answer = logs.ask(ELSEWHERE, move |log| (log.shard().index(), number)).await;
+            let answer = logs.ask(partition(1), move |log| (log.shard().index(), number)).await;
             assert_eq!(answer, Ok((ELSEWHERE, number)));
             answers += 1;
         }
@@ -120,9 +120,9 @@ fn a_parked_shard_is_woken_for_each_call() {
 fn dropping_a_reply_undoes_nothing_and_calls_keep_their_order() {
     let offsets = on_first(2, Spin::Park, |logs| async move {
         for number in 0..10 {
-            drop(logs.append(ELSEWHERE, partition(1), &batch(0, number), Acks::All));
+            drop(logs.append(partition(1), &batch(0, number), Acks::All));
         }
-        logs.ask(ELSEWHERE, |log| log.offsets(partition(1))).await
+        logs.ask(partition(1), |log| log.offsets(partition(1))).await
     });
     let Ok(Some(Offsets { end, .. })) = offsets else { panic!("{offsets:?}") };
     assert_eq!(end, Offset(10), "a call sees all that was asked before it");
@@ -131,26 +131,27 @@ fn dropping_a_reply_undoes_nothing_and_calls_keep_their_order() {
 #[test]
 fn a_log_that_is_not_there_is_unknown() {
     on_first(2, Spin::Park, |logs| async move {
-        let appended = logs.append(ELSEWHERE, partition(0), &batch(0, 0), Acks::All).await;
+        let missing = PartitionId { topic: TopicId([8; 16]), ..partition(1) };
+        let appended = logs.append(missing, &batch(0, 0), Acks::All).await;
         assert_eq!(appended, Err(AppendError::UnknownPartition));
-        let fetched = logs.fetch(ELSEWHERE, partition(0), Offset(0), 1 << 20).await;
+        let fetched = logs.fetch(missing, Offset(0), 1 << 20).await;
         assert_eq!(fetched.err(), Some(FetchError::UnknownPartition));
-        logs.watch(ELSEWHERE, partition(0), Offset(0)).await;
+        logs.watch(missing, Offset(0)).await;
     });
 }
 
 #[test]
 fn a_watch_ends_with_its_record_and_a_dropped_one_ends_where_the_log_is() {
     on_first(2, Spin::Park, |logs| async move {
-        let watches = |logs: &Logs| logs.ask(ELSEWHERE, |log| log.shard().router().watches());
-        let watch = |offset| logs.watch(ELSEWHERE, partition(1), Offset(offset));
+        let watches = |logs: &Logs| logs.ask(partition(1), |log| log.shard().router().watch_count());
+        let watch = |offset| logs.watch(partition(1), Offset(offset));
         let kept: Vec<_> = (0..1000).map(|_| watch(0)).collect();
         let (at_once, known) = (watch(0), watch(0));
         drop(at_once);
         assert!(watches(&logs).await.expect("lives") >= 1001, "more than there are slots");
         drop(known);
         while watches(&logs).await != Ok(1000) {}
-        logs.append(ELSEWHERE, partition(1), &batch(0, 0), Acks::All).await.expect("appended");
+        logs.append(partition(1), &batch(0, 0), Acks::All).await.expect("appended");
         for watch in kept {
             watch.await;
         }

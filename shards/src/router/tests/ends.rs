@@ -26,12 +26,8 @@ fn stopping_answers_every_call_that_was_made() {
             let owner = other(shard.index(), shard.count());
             for number in (0u32..).take(CALLS) {
                 let seen = Arc::clone(&seen);
-                let reply = logs.append(
-                    owner,
-                    partition(owner.get()),
-                    &batch(shard.index().get(), number),
-                    Acks::All,
-                );
+                let reply =
+                    logs.append(partition(owner.get()), &batch(shard.index().get(), number), Acks::All);
                 reply.call_back(move |result| {
                     result.expect("a shard that stops serves the others");
                     seen.fetch_add(1, Ordering::Release);
@@ -53,9 +49,8 @@ fn a_shard_that_panics_leaves_nobody_waiting() {
         if shard.index() != ShardIndex(0) {
             return;
         }
-        let owner = ShardIndex(1);
-        let watch = logs.watch(owner, partition(1), Offset(0));
-        let asked = logs.ask(owner, |_| -> u8 { panic!("asked to panic") });
+        let watch = logs.watch(partition(1), Offset(0));
+        let asked = logs.ask(partition(1), |_| -> u8 { panic!("asked to panic") });
         asked.call_back({
             let sender = sender.clone();
             move |answer| {
@@ -64,7 +59,7 @@ fn a_shard_that_panics_leaves_nobody_waiting() {
         });
         for number in (0u32..).take(CALLS) {
             let sender = sender.clone();
-            let reply = logs.append(owner, partition(1), &batch(0, number), Acks::All);
+            let reply = logs.append(partition(1), &batch(0, number), Acks::All);
             reply.call_back(move |result| sender.send(result.map(|_| ())).expect("the test waits"));
         }
         // It ends, whether anybody is left to see it or not.

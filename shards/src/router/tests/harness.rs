@@ -1,6 +1,7 @@
 //! Real shards with real logs on a real disk, for the router's tests.
 
 pub(super) use std::collections::BTreeSet;
+pub(super) use std::net::SocketAddr;
 pub(super) use std::rc::Rc;
 pub(super) use std::sync::{Arc, Mutex};
 pub(super) use std::time::Duration;
@@ -14,7 +15,7 @@ pub(super) use crate::directory::{DataDirectory, RealDisk};
 pub(super) use crate::driver::Spin;
 pub(super) use crate::engine::{Storage, StorageSettings};
 pub(super) use crate::format::batch::{TimestampType, fixture};
-pub(super) use crate::memory::{Mapping, Slab, Staging};
+pub(super) use crate::memory::{Mapping, Slab, Slice, Staging};
 pub(super) use crate::net::{Request, Service};
 pub(super) use crate::runtime::{BoxError, Runtime, Settings, Shard, start};
 pub(super) use crate::types::{LeaderEpoch, PartitionId, PartitionIndex, ShardIndex, TopicId};
@@ -35,10 +36,14 @@ pub(super) fn partition(owner: u16) -> PartitionId {
     PartitionId { topic: TopicId([7; 16]), index: PartitionIndex(i32::from(owner)) }
 }
 
+pub(super) fn placement(id: PartitionId, _shards: usize) -> ShardIndex {
+    ShardIndex(u16::try_from(id.index.get()).expect("a shard"))
+}
+
 /// A batch of one record: who sent it, and a count.
-pub(super) fn batch(sender: u16, count: u32) -> Vec<u8> {
+pub(super) fn batch(sender: u16, count: u32) -> Slice {
     let value = [sender.to_be_bytes().as_slice(), &count.to_be_bytes()].concat();
-    fixture::batch(&fixture::Header::default(), &[value])
+    Slice::from_vec(fixture::batch(&fixture::Header::default(), &[value]))
 }
 
 pub(super) struct Shards {
@@ -57,11 +62,24 @@ impl Shards {
 
 /// Shards with a log each, on CPUs that they share if there are too few; `begin` is called on each before its first turn.
 pub(super) fn shards(count: u16, spin: Spin, begin: impl Fn(&Logs) + Send + Sync + 'static) -> Shards {
+    serving(count, spin, Vec::new(), move |logs| {
+        begin(logs);
+        Rc::new(Deaf)
+    })
+}
+
+/// The same behind sockets, each with the service that `serve` gives.
+pub(super) fn serving<S: Service>(
+    count: u16,
+    spin: Spin,
+    listeners: Vec<SocketAddr>,
+    serve: impl Fn(&Logs) -> Rc<S> + Send + Sync + 'static,
+) -> Shards {
     let scratch = Scratch::new();
     let data = DataDirectory::open(&scratch.path().join("data"), Duration::from_secs(10)).expect("opens");
     let layout = data.layout().clone();
     let known: BTreeSet<PartitionId> = (0..count).map(partition).collect();
-    let owner = |id: PartitionId| ShardIndex(u16::try_from(id.index.get()).expect("a shard"));
+    let owner = |id: PartitionId| placement(id, usize::from(count));
     let opening = Opening {
         shards: count,
         known: &known,
@@ -81,7 +99,7 @@ pub(super) fn shards(count: u16, spin: Spin, begin: impl Fn(&Logs) + Send + Sync
     let settings = Settings {
         cpus: (0..usize::from(count)).map(|shard| shard % cpus).collect(),
         spin,
-        listeners: Vec::new(),
+        listeners,
         network: Default::default(),
         slab_bytes_max: 1 << 20,
         drain_max: PATIENCE,
@@ -93,8 +111,7 @@ pub(super) fn shards(count: u16, spin: Spin, begin: impl Fn(&Logs) + Send + Sync
         let (layout, manifest) = (layout.clone(), opened.manifest.clone());
         let settings = StorageSettings { layout, manifest, journal, left_over: Arc::default() };
         let (log, storage) = Storage::new(shard, core(&opened, report.epoch)?, settings)?;
-        begin(&Logs::new(log));
-        Ok::<_, BoxError>((Rc::new(Deaf), storage))
+        Ok::<_, BoxError>((serve(&Logs::new(log, placement)), storage))
     };
     Shards { runtime: start(settings, build).expect("starts"), _data: data, _scratch: scratch }
 }

@@ -5,6 +5,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::super::mesh::{Port, mesh};
 use super::super::message::{Answer, Message};
 use super::super::slots::Slots;
+use crate::engine::Log;
 use crate::limits::{HOP_NOTICES_MAX, HOPS_IN_FLIGHT_MAX};
 use crate::ring::Doorbell;
 
@@ -61,14 +62,14 @@ fn messages_arrive_in_order_at_a_shard_that_parks_between_them() {
 #[test]
 fn notices_leave_the_room_of_calls_and_answers_alone() {
     let doorbells = (0..2).map(|_| Doorbell::new().expect("an eventfd")).collect();
-    let mut ports = mesh(doorbells);
+    let mut ports = mesh::<Log>(doorbells);
     let key = Slots::new().put(());
     for _ in 0..HOP_NOTICES_MAX {
         assert!(ports[0].send_notice(1, Message::Advanced(key)).is_ok());
     }
     assert!(ports[0].send_notice(1, Message::Advanced(key)).is_err());
     for _ in 0..2 * HOPS_IN_FLIGHT_MAX {
-        ports[0].send(1, Message::Answer(key, Answer::Gone));
+        ports[0].send(1, Message::Answer(key, Answer::Gone(None)));
     }
     let received = std::iter::from_fn(|| ports[1].receive(0)).count();
     assert_eq!(received, HOP_NOTICES_MAX + 2 * HOPS_IN_FLIGHT_MAX);
