@@ -6,3 +6,4 @@ mod harness;
 mod library;
 mod moves;
 mod queue;
+mod sockets;
