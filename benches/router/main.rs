@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use corelane_shards::core::Acks;
 use corelane_shards::driver::Spin;
+use corelane_shards::memory::Slice;
 use corelane_shards::router::Logs;
 use corelane_shards::types::ShardIndex;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -66,7 +67,7 @@ fn hops(criterion: &mut Criterion) {
 /// Runs errands as they come, so many times each, and says how long each took. Between them it asks and asks, since a shard
 /// cannot wait for a thread.
 async fn run(logs: Logs, errands: Receiver<(Errand, u64)>, times: Sender<Duration>) {
-    let batch = batch(1, 1 << 10);
+    let batch = Slice::from_vec(batch(1, 1 << 10));
     loop {
         match errands.try_recv() {
             Ok((errand, count)) => {
@@ -82,14 +83,14 @@ async fn run(logs: Logs, errands: Receiver<(Errand, u64)>, times: Sender<Duratio
     }
 }
 
-async fn run_once(logs: &Logs, errand: Errand, batch: &[u8]) {
+async fn run_once(logs: &Logs, errand: Errand, batch: &Slice) {
     match errand {
         Errand::Call => {
-            let answer = logs.ask(ELSEWHERE, |log| log.shard().index()).await;
+            let answer = logs.ask(log(1), |log| log.shard().index()).await;
             assert_eq!(answer, Ok(ELSEWHERE));
         }
         Errand::Append => {
-            let answer = logs.append(ELSEWHERE, log(1), batch, Acks::Leader).await;
+            let answer = logs.append(log(1), batch, Acks::Leader).await;
             answer.expect("nothing fails");
         }
     }

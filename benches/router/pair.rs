@@ -58,7 +58,7 @@ impl Pair {
             let (layout, manifest) = (layout.clone(), opened.manifest.clone());
             let settings = StorageSettings { layout, manifest, journal, left_over: Arc::default() };
             let (log, storage) = Storage::new(shard, core(&opened, epoch)?, settings)?;
-            begin(&Logs::new(log));
+            begin(&Logs::new(log, placement));
             Ok::<_, BoxError>((Rc::new(Deaf), storage))
         };
         let runtime = start(settings(spin), build).expect("the shards start");
@@ -73,9 +73,14 @@ impl Pair {
     }
 }
 
+/// Each log on the shard of its number.
+fn placement(id: PartitionId, _shards: usize) -> ShardIndex {
+    ShardIndex(u16::try_from(id.index.get()).expect("a shard"))
+}
+
 fn open(disk: &mut RealDisk) -> (Vec<Opened>, LeaderEpoch) {
     let known: BTreeSet<PartitionId> = (0..usize::from(SHARDS)).map(log).collect();
-    let owner = |id: PartitionId| ShardIndex(u16::try_from(id.index.get()).expect("a shard"));
+    let owner = |id: PartitionId| placement(id, usize::from(SHARDS));
     let opening = Opening {
         shards: SHARDS,
         known: &known,
