@@ -32,6 +32,29 @@ impl Moment {
     }
 }
 
+/// Something that is due once in a while, by the clock and not by how often it is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Every {
+    pause: Duration,
+    next: Moment,
+}
+
+impl Every {
+    /// Due first when `pause` has passed since `now`.
+    pub fn new(pause: Duration, now: Moment) -> Every {
+        Every { pause, next: now.after(pause) }
+    }
+
+    /// Whether it is due at `now`; not again before another pause has passed.
+    pub fn is_due(&mut self, now: Moment) -> bool {
+        let due = now >= self.next;
+        if due {
+            self.next = now.after(self.pause);
+        }
+        due
+    }
+}
+
 /// The time of day, in milliseconds since 1970; it may jump.
 pub fn wall_millis() -> i64 {
     let time = clock_gettime(ClockId::Realtime);
@@ -47,6 +70,15 @@ impl fmt::Display for Moment {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_due_every_minute_is_due_however_seldom_one_asks() {
+        let (start, minute) = (Moment(5), Duration::from_secs(60));
+        let mut every = Every::new(minute, start);
+        let asked = [59, 60, 61, 119, 120, 700, 701]
+            .map(|second| every.is_due(start.after(Duration::from_secs(second))));
+        assert_eq!(asked, [false, true, false, false, true, true, false]);
+    }
 
     #[test]
     fn moments_run_forward_and_saturate() {

@@ -10,13 +10,14 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use super::figures::Figures;
 use super::files::{Files, Use};
 use super::log::{Answers, Inner};
 use super::notices::Notices;
 use crate::background;
-use crate::clock::{Moment, wall_millis};
+use crate::clock::{Every, Moment, wall_millis};
 use crate::core::effect::{Completion, SegmentFile};
 use crate::core::recovery::{Disk, DiskError};
 use crate::core::{Effect, Operation, OperationError, Shard as Core};
@@ -27,11 +28,11 @@ use crate::ring::StorageEvent;
 use crate::runtime::Shard;
 use crate::types::{PartitionId, ShardIndex};
 
-/// How often a shard looks after itself with nobody asking: producers that expired, a quiet journal.
+/// How often a shard looks after itself with nobody asking: a quiet journal, a stop under way.
 const TICK_NANOSECONDS: u64 = 10_000_000;
 
-/// Between two looks for expired producers, in ticks.
-const TICKS_PER_EXPIRY: u64 = 60_000;
+/// Between two looks for expired producers, as with Kafka.
+const EXPIRY_PAUSE: Duration = Duration::from_secs(600);
 
 /// What the storage of one shard stands on.
 pub struct StorageSettings {
@@ -62,7 +63,7 @@ pub struct Storage {
     notices: Rc<Notices>,
     figures: Figures,
     next_tick: Moment,
-    ticks: u64,
+    expiry: Every,
     stopping: bool,
 }
 
@@ -97,7 +98,7 @@ impl Storage {
             notices: Rc::new(Notices::new(shard.index())),
             figures: Figures::new(Arc::clone(shard.counters())),
             next_tick: Moment::default(),
-            ticks: 0,
+            expiry: Every::new(EXPIRY_PAUSE, shard.now()),
             stopping: false,
         };
         Ok((log, storage))
@@ -278,10 +279,9 @@ impl Engine for Storage {
         let now = wall_millis();
         if context.now() >= self.next_tick {
             self.next_tick = Moment(context.now().0 + TICK_NANOSECONDS);
-            self.ticks += 1;
-            if self.ticks.is_multiple_of(TICKS_PER_EXPIRY) {
-                self.inner.borrow_mut().core.expire_producers(now);
-            }
+        }
+        if self.expiry.is_due(context.now()) {
+            self.inner.borrow_mut().core.expire_producers(now);
         }
         if self.stopping {
             self.inner.borrow_mut().core.settle();
