@@ -221,8 +221,8 @@ pub static QUEUED_MAX_REQUEST_BYTES: Key = Key {
     scope: Scope::Broker,
     importance: Importance::Medium,
     dynamic: false,
-    doc: "How many bytes of requests may wait before no more are read. -1 or 0: only `corelane.memory.bytes` \
-          limits them.",
+    doc: "How many bytes of requests may wait on each shard before no more are read there. -1 or 0: only \
+          `corelane.memory.bytes` limits them.",
 };
 
 /// `connections.max.idle.ms`
@@ -334,7 +334,8 @@ pub static MEMORY_BYTES: Key = Key {
     scope: Scope::Broker,
     importance: Importance::High,
     dynamic: false,
-    doc: "The most memory that each shard takes for requests, large batches and reads; it is touched when first used.",
+    doc: "The most memory that each shard takes for requests, and as much again for large batches and reads; it is \
+          touched when first used.",
 };
 
 /// `corelane.admin.listener`
