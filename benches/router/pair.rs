@@ -13,6 +13,7 @@ use corelane_shards::directory::{DataDirectory, RealDisk};
 use corelane_shards::driver::Spin;
 use corelane_shards::engine::{Storage, StorageSettings};
 use corelane_shards::format::batch::TimestampType;
+use corelane_shards::limits::SEGMENT_FILES_OPEN_MAX;
 use corelane_shards::memory::{Mapping, Slab, Staging};
 use corelane_shards::net::{Request, Service};
 use corelane_shards::router::Logs;
@@ -56,7 +57,13 @@ impl Pair {
             let opened = opened.lock().expect("whole")[index].take().expect("each shard is built once");
             let journal = RealDisk::open_journal(&layout, shard.index())?;
             let (layout, manifest) = (layout.clone(), opened.manifest.clone());
-            let settings = StorageSettings { layout, manifest, journal, left_over: Arc::default() };
+            let settings = StorageSettings {
+                layout,
+                manifest,
+                journal,
+                left_over: Arc::default(),
+                segment_files_open_max: SEGMENT_FILES_OPEN_MAX,
+            };
             let (log, storage) = Storage::new(shard, core(&opened, epoch)?, settings)?;
             begin(&Logs::new(log, placement));
             Ok::<_, BoxError>((Rc::new(Deaf), storage))

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `start` | [`serve`]: from settings to a running broker, and to its end |
 //! | `control` | changes of the metadata, on the control thread, for all shards |
+//! | `descriptors` | how many files and sockets each shard may have open |
 //! | `placement` | which shard owns a log |
 //! | `logs` | each shard's logs follow the metadata image |
 //! | `engine` | the APIs' view of the logs, wherever they are |
@@ -18,6 +19,7 @@
 
 mod banner;
 mod control;
+mod descriptors;
 mod engine;
 mod error;
 mod logs;

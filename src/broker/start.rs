@@ -32,6 +32,7 @@ use tokio::task::{LocalSet, spawn_local};
 
 use super::banner::Banner;
 use super::control;
+use super::descriptors::{self, Descriptors};
 use super::engine::{BrokerEngine, Shared};
 use super::error::Error;
 use super::logs;
@@ -65,21 +66,26 @@ pub fn serve(mut settings: Settings) -> Result<(), Error> {
     warn_of_shared_cpus(&settings);
     let admin = check_ports(&mut settings)?;
     let flush_method = flush_method(&settings)?;
-    let prepared = prepare(&settings)?;
+    let descriptors = descriptors::claim(settings.cpus.len());
+    let prepared = prepare(&settings, descriptors)?;
     let directory = DataDirectory::open(&settings.log_dir, DEAD_WAIT)?;
     let control = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let control = control.map_err(Error::system("starting the control thread"))?;
     let local = LocalSet::new();
-    control.block_on(local.run_until(run(Rc::new(settings), directory, flush_method, admin, prepared)))
+    let start = Start { flush_method, admin, prepared, descriptors };
+    control.block_on(local.run_until(run(Rc::new(settings), directory, start)))
 }
 
-async fn run(
-    settings: Rc<Settings>,
-    mut directory: DataDirectory,
+/// What a start has before the data directory is opened.
+struct Start {
     flush_method: FlushMethod,
     admin: TcpListener,
     prepared: Prepared,
-) -> Result<(), Error> {
+    descriptors: Descriptors,
+}
+
+async fn run(settings: Rc<Settings>, mut directory: DataDirectory, start: Start) -> Result<(), Error> {
+    let Start { flush_method, admin, prepared, descriptors } = start;
     let admin_address = admin.local_addr().map_err(Error::system("reading the admin listener's address"))?;
     let source = BrokerSource::starting("recovering");
     spawn_local(serve_admin(admin, source.clone())?);
@@ -110,10 +116,11 @@ async fn run(
         epoch: report.epoch,
         settings: Arc::new(Settings::clone(&settings)),
     };
-    let runtime = start_shards(&directory, prepared, shared, shards, &left_over).inspect_err(|_| {
-        // Nobody was served yet, and the manifests hold everything.
-        remove_staging(&staging_folder);
-    })?;
+    let runtime =
+        start_shards(&directory, prepared, shared, shards, &left_over, descriptors).inspect_err(|_| {
+            // Nobody was served yet, and the manifests hold everything.
+            remove_staging(&staging_folder);
+        })?;
     source.ready(runtime.counters(), report);
     let banner = Banner {
         settings: &settings,
@@ -198,7 +205,7 @@ fn check_ports(settings: &mut Settings) -> Result<TcpListener, Error> {
 }
 
 /// Gives each shard its thread and rings, and binds the listeners.
-fn prepare(settings: &Settings) -> Result<Prepared, Error> {
+fn prepare(settings: &Settings, descriptors: Descriptors) -> Result<Prepared, Error> {
     let listeners = settings.listeners.iter().map(|l| resolve(&l.address)).collect::<Result<Vec<_>, _>>()?;
     Ok(runtime::prepare(runtime::Settings {
         cpus: settings.cpus.iter().map(|cpu| usize::from(cpu.0)).collect(),
@@ -209,7 +216,7 @@ fn prepare(settings: &Settings) -> Result<Prepared, Error> {
             config::Spin::Always => Spin::Always,
         },
         listeners,
-        network: network(settings),
+        network: network(settings, descriptors),
         slab_bytes_max: bytes(settings.memory_bytes),
         drain_max: DRAIN_MAX,
     })?)
@@ -412,6 +419,7 @@ fn start_shards(
     shared: Shared,
     seeds: Vec<Seed>,
     left_over: &Arc<AtomicBool>,
+    descriptors: Descriptors,
 ) -> Result<runtime::Runtime, Error> {
     let fence = directory
         .lock()
@@ -425,16 +433,18 @@ fn start_shards(
         staging_chunks: staging_chunks(&shared.settings),
         shared,
         left_over: Arc::clone(left_over),
+        segment_files_open_max: descriptors.segments_per_shard,
     });
     Ok(prepared.start(Some(Arc::new(fence)), move |shard| birth.give(shard))?)
 }
 
-fn network(settings: &Settings) -> net::Settings {
+fn network(settings: &Settings, descriptors: Descriptors) -> net::Settings {
     let memory = settings.queued_max_request_bytes.unwrap_or(settings.memory_bytes);
     net::Settings {
         request_bytes_max: bytes(settings.socket_request_max_bytes.into()),
         queued_request_bytes_max: bytes(memory),
         idle_max: settings.connections_max_idle.unwrap_or(Duration::MAX),
+        connections_max: descriptors.connections_per_shard,
         ..net::Settings::default()
     }
 }
@@ -451,6 +461,7 @@ struct Birth {
     memory_bytes: usize,
     staging_chunks: usize,
     left_over: Arc<AtomicBool>,
+    segment_files_open_max: usize,
 }
 
 impl Birth {
@@ -488,6 +499,7 @@ impl Birth {
             manifest: opened.manifest,
             journal,
             left_over: Arc::clone(&self.left_over),
+            segment_files_open_max: self.segment_files_open_max,
         };
         let (log, storage) = Storage::new(shard, core, storage)?;
         let logs = Logs::new(log, owner);

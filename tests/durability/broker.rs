@@ -217,6 +217,11 @@ impl Broker {
         line.trim().trim_end_matches(" kB").parse().expect("a number")
     }
 
+    /// The limits that the kernel holds it to.
+    pub(crate) fn limits(&self) -> String {
+        self.proc("limits")
+    }
+
     fn staging_files(&self) -> Vec<PathBuf> {
         let maps = self.proc("maps");
         let paths = maps.lines().filter_map(|line| line.find(MEMORY).map(|at| &line[at..]));

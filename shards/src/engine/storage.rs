@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::figures::Figures;
-use super::files::{Files, Use};
+use super::files::{Files, Use, until_descriptors};
 use super::log::{Answers, Inner};
 use super::notices::Notices;
 use crate::background;
@@ -44,6 +44,8 @@ pub struct StorageSettings {
     pub journal: OwnedFd,
     /// Set if the shard ends with something that only its journal or staging memory has: the next start recovers it.
     pub left_over: Arc<AtomicBool>,
+    /// Segment files kept open; at most [`SEGMENT_FILES_OPEN_MAX`](crate::limits::SEGMENT_FILES_OPEN_MAX).
+    pub segment_files_open_max: usize,
 }
 
 /// The engine of one shard.
@@ -85,12 +87,13 @@ impl Storage {
         let inner = Rc::new(RefCell::new(Inner { core, answers: Answers::default() }));
         let log = super::Log::new(Rc::clone(&inner), shard.clone());
         let journal = Rc::new(settings.journal.try_clone()?);
+        let files = Rc::new(RefCell::new(Files::new(settings.segment_files_open_max)));
         let storage = Storage {
             inner,
             shard: shard.clone(),
             settings,
             journal,
-            files: Rc::default(),
+            files,
             waiting: Rc::default(),
             ended: Rc::default(),
             in_flight: BTreeMap::new(),
@@ -216,7 +219,7 @@ impl Storage {
         let notices = Rc::clone(&self.notices);
         background::run(
             &self.shard,
-            move || RealDisk::open_segment(&layout, segment),
+            move || until_descriptors(|| RealDisk::open_segment(&layout, segment)),
             move |opened| {
                 match opened {
                     Ok(file) => waiting.borrow_mut().extend(files.borrow_mut().opened(segment, file)),
@@ -239,7 +242,7 @@ impl Storage {
         let notices = Rc::clone(&self.notices);
         background::run(
             &self.shard,
-            move || job(&mut RealDisk::new(layout, None)),
+            move || until_descriptors(|| job(&mut RealDisk::new(layout.clone(), None))),
             move |result| {
                 let result = result.map_err(|error| {
                     notices.file_failed(shard.now(), &error);
@@ -261,7 +264,7 @@ impl Storage {
             let shard = self.shard.clone();
             background::run(
                 &self.shard,
-                move || RealDisk::new(layout, None).remove_partition(partition),
+                move || until_descriptors(|| RealDisk::new(layout.clone(), None).remove_partition(partition)),
                 move |result| {
                     if let Err(error) = result {
                         // The next start tries again: the metadata still say that the log was deleted.
@@ -348,7 +351,7 @@ impl Engine for Storage {
     }
 }
 
-type Job = Box<dyn FnOnce(&mut RealDisk) -> Result<(), DiskError> + Send>;
+type Job = Box<dyn Fn(&mut RealDisk) -> Result<(), DiskError> + Send>;
 
 fn beside(effect: Effect, shard: ShardIndex, manifest: String) -> (Operation, Job) {
     match effect {

@@ -19,7 +19,7 @@ use super::{
     Service, Settings, Stage, Stamps,
 };
 use crate::clock::Moment;
-use crate::limits::{BLOCK_BYTES, CONNECTIONS_MAX, RECEIVE_AHEAD_BYTES, RETRY_AFTER};
+use crate::limits::{BLOCK_BYTES, RECEIVE_AHEAD_BYTES, RETRY_AFTER};
 use crate::memory::{AlignedBuffer, Slab, Slice};
 use crate::ring::{Key, NetworkEvent, Notify, Ring, Token};
 use crate::throttle::Throttle;
@@ -64,6 +64,8 @@ pub struct Network<S> {
     without_buffer: VecDeque<ConnectionKey>,
     /// Lines about connections closed for their frames.
     rejected: Throttle,
+    /// Lines about accepts that failed.
+    accept_failed: Throttle,
     /// When something that nobody reports is tried again.
     retry_at: Option<Moment>,
     phase: Phase,
@@ -97,6 +99,7 @@ impl<S: Service> Network<S> {
             memory_waiters: VecDeque::new(),
             without_buffer: VecDeque::new(),
             rejected: Throttle::default(),
+            accept_failed: Throttle::default(),
             retry_at: None,
             phase: Phase::Serving,
         }
@@ -243,7 +246,10 @@ impl<S: Service> Network<S> {
             Err(_) if self.phase != Phase::Serving => {}
             Err(error) => {
                 self.counters.accept_errors_total.add(1);
-                tracing::warn!(shard = self.shard.get(), listener = index, %error, "accepting a connection failed");
+                if let Some(untold) = self.accept_failed.admit(now) {
+                    let shard = self.shard.get();
+                    tracing::warn!(shard, listener = index, %error, untold, "accepting a connection failed");
+                }
             }
         }
         if self.phase != Phase::Serving && last {
@@ -263,7 +269,7 @@ impl<S: Service> Network<S> {
             (mailbox.load(), away)
         });
         let (target, mailbox) = least.expect("there is at least our own");
-        if mailbox.load() >= CONNECTIONS_MAX {
+        if mailbox.load() >= self.settings.connections_max {
             self.counters.connections_refused_total.add(1);
             return;
         }
@@ -287,7 +293,7 @@ impl<S: Service> Network<S> {
         address: SocketAddr,
         now: Moment,
     ) {
-        if self.connections.len() >= CONNECTIONS_MAX {
+        if self.connections.len() >= self.settings.connections_max {
             self.counters.connections_refused_total.add(1);
             return self.mailbox().load_less();
         }

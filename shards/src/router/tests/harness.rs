@@ -15,6 +15,7 @@ pub(super) use crate::directory::{DataDirectory, RealDisk};
 pub(super) use crate::driver::Spin;
 pub(super) use crate::engine::{Storage, StorageSettings};
 pub(super) use crate::format::batch::{TimestampType, fixture};
+pub(super) use crate::limits::SEGMENT_FILES_OPEN_MAX;
 pub(super) use crate::memory::{Mapping, Slab, Slice, Staging};
 pub(super) use crate::net::{Request, Service};
 pub(super) use crate::runtime::{BoxError, Runtime, Settings, Shard, start};
@@ -109,7 +110,13 @@ pub(super) fn serving<S: Service>(
         let opened = opened.lock().expect("whole")[index].take().expect("each shard is built once");
         let journal = RealDisk::open_journal(&layout, shard.index())?;
         let (layout, manifest) = (layout.clone(), opened.manifest.clone());
-        let settings = StorageSettings { layout, manifest, journal, left_over: Arc::default() };
+        let settings = StorageSettings {
+            layout,
+            manifest,
+            journal,
+            left_over: Arc::default(),
+            segment_files_open_max: SEGMENT_FILES_OPEN_MAX,
+        };
         let (log, storage) = Storage::new(shard, core(&opened, report.epoch)?, settings)?;
         Ok::<_, BoxError>((serve(&Logs::new(log, placement)), storage))
     };
