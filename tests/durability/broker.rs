@@ -20,6 +20,9 @@ use rustix::thread::{CpuSet, sched_getaffinity};
 /// How long a broker may take to start or stop before the test gives it up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Between two looks at a process that is to end.
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
+
 /// Where staging files lie.
 const MEMORY: &str = "/dev/shm/";
 
@@ -87,10 +90,24 @@ impl Home {
     /// Starts the broker, which must end by itself with an error; gives what it said.
     pub(crate) fn refuses_to_start(&mut self) -> String {
         self.starts += 1;
-        let ended = command(&self.program, &self.data, 1, "dsync").stdin(Stdio::null()).output();
-        let ended = ended.expect("the program was built");
-        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
-        assert_eq!(ended.status.code(), Some(1), "it starts or fails otherwise: {said}");
+        let log = self.directory.join(format!("broker-{}.log", self.starts));
+        let errors = File::create(&log).expect("the target directory is writable");
+        let mut command = command(&self.program, &self.data, 1, "dsync");
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors).spawn();
+        let mut child = child.expect("the program was built");
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            match child.try_wait().expect("it is ours") {
+                Some(status) => break Some(status),
+                None if Instant::now() >= deadline => break None,
+                None => thread::sleep(POLL_INTERVAL),
+            }
+        };
+        if status.is_none() {
+            child.kill().and_then(|()| child.wait()).expect("it is ours");
+        }
+        let said = fs::read_to_string(&log).expect("it was just made");
+        assert_eq!(status.and_then(|status| status.code()), Some(1), "it starts or fails otherwise: {said}");
         said
     }
 

@@ -5,6 +5,7 @@ use std::collections::btree_map::{BTreeMap, Entry};
 
 use super::disk::Disk;
 use super::error::{Damage, Error};
+use super::files;
 use super::replay::{self, Finished, Input, Replayed};
 use super::scan;
 use crate::core::effect::Millis;
@@ -29,7 +30,7 @@ pub struct Opening<'a> {
     /// How groups become durable.
     pub flush_method: FlushMethod,
     /// Whether the process before said at its end that its manifests hold everything and its journals nothing: they are
-    /// believed as they are, and no segment is opened.
+    /// believed as they are, segments are measured, and none is opened.
     pub was_stopped_cleanly: bool,
     /// The largest epoch that the metadata store has given to a log.
     pub epoch_floor: LeaderEpoch,
@@ -174,7 +175,9 @@ fn recover(
     report: &mut Report,
 ) -> Result<Vec<Finished>, Error> {
     if opening.was_stopped_cleanly {
-        return Ok(replay::as_stopped(manifest, opening.known, opening.is_deleted));
+        let stopped = replay::as_stopped(manifest, opening.known, opening.is_deleted);
+        stopped.iter().try_for_each(|log| files::check(disk, shard, &log.part))?;
+        return Ok(stopped);
     }
     let scan = scan::scan(disk, shard, manifest, opening.rules)?;
     let Opening { known, is_deleted, now, rules, .. } = *opening;
