@@ -142,9 +142,13 @@ impl Heart {
             | Effect::FlushSegment { operation, .. }
             | Effect::TrimSegment { operation, .. }
             | Effect::CommitManifest { operation, .. } => operation,
+            Effect::WriteIndex { operation, index, .. } => {
+                let completion = Completion::of(operation, Ok(()));
+                return self.shard.complete(Completion { index: Some(index), ..completion });
+            }
             Effect::Room => return,
             other => panic!("not asked for: {other:?}"),
         };
-        self.shard.complete(Completion { operation, result: Ok(()), buffer: None });
+        self.shard.complete(Completion::of(operation, Ok(())));
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use corelane_shards::core::effect::SegmentFile;
-use corelane_shards::core::recovery::{Disk, DiskError};
+use corelane_shards::core::recovery::{Disk, DiskError, IndexFiles};
 use corelane_shards::limits::BLOCK_BYTES;
 use corelane_shards::types::{Generation, PartitionId, ShardIndex};
 
@@ -54,6 +54,7 @@ pub(crate) struct MemoryDisk {
     pub(crate) journals: BTreeMap<ShardIndex, Blocks>,
     pub(crate) staged: Option<Vec<u8>>,
     pub(crate) segments: BTreeMap<SegmentFile, Blocks>,
+    pub(crate) indexes: BTreeMap<SegmentFile, IndexFiles>,
     /// The next opening's secret.
     pub(crate) generation: u64,
 }
@@ -149,7 +150,18 @@ impl Disk for MemoryDisk {
     }
 
     fn retain_segments(&mut self, partition: PartitionId, bases: &[i64]) -> Result<(), DiskError> {
-        self.segments.retain(|file, _| file.partition != partition || bases.contains(&file.base.get()));
+        let is_kept = |file: &SegmentFile| file.partition != partition || bases.contains(&file.base.get());
+        self.segments.retain(|file, _| is_kept(file));
+        self.indexes.retain(|file, _| is_kept(file));
+        Ok(())
+    }
+
+    fn read_index(&mut self, file: SegmentFile) -> Result<Option<IndexFiles>, DiskError> {
+        Ok(self.indexes.get(&file).cloned())
+    }
+
+    fn write_index(&mut self, file: SegmentFile, files: &IndexFiles) -> Result<(), DiskError> {
+        self.indexes.insert(file, files.clone());
         Ok(())
     }
 

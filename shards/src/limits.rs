@@ -155,6 +155,19 @@ pub const RETRY_AFTER: std::time::Duration = std::time::Duration::from_millis(10
 /// Segment files that a shard keeps open; the half used longest ago is closed beyond it.
 pub const SEGMENT_FILES_OPEN_MAX: usize = 1024;
 
+/// Memory of a shard for the indexes of segments that are not appended to; 1 GiB of batches needs some 6 MiB. Beyond it those
+/// used longest ago are let go of, and read again when they are needed. Bytes.
+pub const INDEX_BYTES_MAX: usize = 64 << 20;
+
+/// A segment shorter than this has no index files: it is read through in as little time as they are. Bytes.
+pub const INDEX_FILES_FROM_BYTES: u64 = 256 << 10;
+
+/// Index files that a shard writes at a time; the jobs behind them on the pool thread wait no longer than for these.
+pub const INDEX_WRITES_IN_FLIGHT: usize = 2;
+
+/// The longest index file that is read: more than a segment of the largest size has entries for. Bytes.
+pub const INDEX_FILE_BYTES_MAX: u64 = 16 << 20;
+
 /// A segment file never grows beyond this, whatever a topic asks for: Kafka's own limit. Bytes.
 pub const SEGMENT_BYTES_MAX: u64 = (1 << 31) - 1;
 

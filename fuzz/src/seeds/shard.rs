@@ -119,7 +119,7 @@ impl Killed {
             | Effect::FlushSegment { operation, .. } => operation,
             _ => return,
         };
-        shard.complete(Completion { operation, result: Ok(()), buffer: None });
+        shard.complete(Completion::of(operation, Ok(())));
     }
 
     /// As the target's input; `how` gives the byte before each group.

@@ -310,7 +310,7 @@ fn record(
     let segment = partition.segments.last_mut().expect("just made sure");
     segment.length = placed.place.position + u64::from(entry.length);
     segment.max_timestamp = segment.max_timestamp.max(entry.max_timestamp);
-    segment.note(&Noted {
+    segment.index.appended(&Noted {
         base: entry.base_offset,
         position: placed.place.position,
         length: entry.length,

@@ -59,7 +59,7 @@ impl Shard {
         matches!(self.checkpoint, Checkpoint::Idle)
             && self.journal.is_idle()
             && self.journal.bytes_live() == 0
-            && self.operations_in_flight() == 0
+            && self.operations_in_flight() == self.indexes.in_flight()
             && self.partitions.values().all(|p| p.flushed.boundary.end == p.end)
     }
 
@@ -72,7 +72,7 @@ impl Shard {
             && !self.checkpoint_wanted
             && self.checkpoint_was_fruitless
             && self.journal.is_idle()
-            && self.operations_in_flight() == 0
+            && self.operations_in_flight() == self.indexes.in_flight()
             && self.partitions.values().any(|p| p.stopped_from.is_some())
             && self.partitions.values().all(is_done)
     }
@@ -269,7 +269,9 @@ impl Shard {
         };
         for (id, flushed) in states {
             if let Some(partition) = self.partitions.get_mut(&id) {
+                let from = partition.flushed.boundary.place.segment;
                 partition.commit(flushed);
+                self.manifest_covers(id, from);
             }
         }
         let before = (self.journal.oldest(), self.journal.geometry().capacity);

@@ -280,6 +280,7 @@ impl Shard {
             }
         }
         for (file, length) in due {
+            self.segment_rolled(file);
             let operation = self.operations.begin(Purpose::Trim(file));
             self.effects.push(Effect::TrimSegment { operation, file, length });
         }
@@ -292,10 +293,15 @@ impl Shard {
     /// # Panics
     /// If no such operation is in flight.
     pub fn complete(&mut self, completion: Completion) {
-        let Completion { operation, result, buffer } = completion;
+        let Completion { operation, result, buffer, index } = completion;
         let purpose = self.operations.end(operation);
         match (purpose, result) {
             (Purpose::Read(_), _) => self.read_completed(operation, result, buffer),
+            (Purpose::IndexRead(file), _) => self.index_read(file, index.map(|index| *index)),
+            (Purpose::IndexWrite(file), result) => {
+                let index = index.expect("an index that was lent comes back");
+                self.index_written(file, *index, result.is_ok());
+            }
             (_, Ok(())) => self.succeeded(operation, purpose),
             (_, Err(error)) => self.failed(purpose, error),
         }
@@ -319,7 +325,9 @@ impl Shard {
             Purpose::SegmentFlush(file, _) => self.segment_flushed(file),
             Purpose::Trim(file) => self.trim_ended(file),
             Purpose::Manifest => self.manifest_committed(),
-            Purpose::Read(_) => unreachable!("reads are handled apart"),
+            Purpose::Read(_) | Purpose::IndexRead(_) | Purpose::IndexWrite(_) => {
+                unreachable!("reads and indexes are handled apart")
+            }
         }
         self.journal_advanced(durable);
     }
@@ -434,7 +442,9 @@ impl Shard {
             Purpose::DirectoryFlush(file) | Purpose::SegmentFlush(file, _) => self.freeze(file.partition),
             // The file stays longer than what it holds, which costs space and nothing else.
             Purpose::Trim(file) => self.trim_ended(file),
-            Purpose::Read(_) => unreachable!("reads are handled apart"),
+            Purpose::Read(_) | Purpose::IndexRead(_) | Purpose::IndexWrite(_) => {
+                unreachable!("reads and indexes are handled apart")
+            }
         }
     }
 

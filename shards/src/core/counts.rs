@@ -34,6 +34,8 @@ pub struct Counts {
     pub operations_failed: u64,
     /// Checkpoints whose manifest is durable.
     pub checkpoints: u64,
+    /// Indexes of segments that memory ran short for.
+    pub indexes_forgotten: u64,
 }
 
 /// How full a shard is at one moment. All sizes in bytes.

@@ -1,5 +1,6 @@
 //! What the core asks for, and what it is told: the whole of its contact with disks, clients and time.
 
+use crate::format::index::SparseIndex;
 use crate::format::manifest::Manifest;
 use crate::memory::{AlignedBuffer, Slice};
 use crate::types::{Offset, PartitionId};
@@ -113,6 +114,23 @@ pub enum Effect {
         /// What is to be filled, and given back with the completion.
         buffer: AlignedBuffer,
     },
+    /// Read the index files of a segment. What they lack or say wrongly is nobody's fault: the completion says what they
+    /// gave, and does not fail.
+    ReadIndex {
+        /// Its name.
+        operation: Operation,
+        /// Which segment.
+        file: SegmentFile,
+    },
+    /// Replace the index files of a segment. They need not be durable.
+    WriteIndex {
+        /// Its name.
+        operation: Operation,
+        /// Which segment.
+        file: SegmentFile,
+        /// What they say from then on, given back with the completion.
+        index: Box<SparseIndex>,
+    },
     /// Replace the shard's manifest atomically and durably.
     CommitManifest {
         /// Its name.
@@ -138,6 +156,13 @@ pub enum Effect {
         tag: Tag,
         /// The answer.
         result: Result<Fetched, FetchError>,
+    },
+    /// A search for a time that had to read an index is answered.
+    Sought {
+        /// Whose.
+        tag: Tag,
+        /// From where on to look, if any record is that late.
+        result: Result<Option<Offset>, FetchError>,
     },
     /// The high watermark passed what a watcher waited for, or its partition is gone.
     Advanced {
@@ -169,6 +194,15 @@ pub struct Completion {
     pub result: Result<(), OperationError>,
     /// The buffer of a read, its length set to what the file had.
     pub buffer: Option<AlignedBuffer>,
+    /// The index that files gave, or that was written to them.
+    pub index: Option<Box<SparseIndex>>,
+}
+
+impl Completion {
+    /// The end of an operation that gives nothing back.
+    pub fn of(operation: Operation, result: Result<(), OperationError>) -> Completion {
+        Completion { operation, result, buffer: None, index: None }
+    }
 }
 
 /// An operation failed; it may have happened in part, or wholly, or not at all.

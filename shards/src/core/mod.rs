@@ -7,7 +7,8 @@
 //! | `append`, `commit`, `checkpoint`, `reads` | what happens to a batch, in this order |
 //! | `counts`, [`notice`] | how often, and what an operator should hear of |
 //! | [`journal`] | groups: staged, closed, written, flushed, trimmed |
-//! | [`partition`], `segment`, `extents`, [`producers`] | one log |
+//! | `indexes` | the segments' index files: when they are written, read, and let go of |
+//! | [`partition`], `segment`, `segment_index`, `extents`, [`producers`] | one log |
 //! | [`recovery`] | from what a dead process left to manifests that can be opened |
 //! | [`rules`] | the protocol's rules, each of which a mutant breaks |
 //!
@@ -20,6 +21,7 @@ mod commit;
 mod counts;
 pub mod effect;
 mod extents;
+mod indexes;
 pub mod journal;
 pub mod notice;
 pub mod partition;
@@ -28,12 +30,14 @@ mod reads;
 pub mod recovery;
 pub mod rules;
 mod segment;
+mod segment_index;
 pub mod shard;
 
 pub use counts::{Counts, Fullness};
 pub use effect::{
     Acks, AppendError, Completion, Effect, FetchError, Fetched, Operation, OperationError, Tag,
 };
+pub use indexes::Seek;
 pub use notice::Notice;
 pub use partition::Config;
 pub use rules::{Rule, Rules};

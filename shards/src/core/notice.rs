@@ -104,6 +104,8 @@ impl Purpose {
             Purpose::Trim(_) => "trimming a segment",
             Purpose::Manifest => "replacing the manifest",
             Purpose::Read(_) => "reading a segment",
+            Purpose::IndexRead(_) => "reading a segment's index",
+            Purpose::IndexWrite(_) => "writing a segment's index",
         }
     }
 }

@@ -124,6 +124,17 @@ pub struct Cached {
     pub is_staged: bool,
 }
 
+/// How late the records of a segment are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentTime {
+    /// Its first offset.
+    pub base: Offset,
+    /// The offset behind its last record.
+    pub end: Offset,
+    /// No record in it is later; the last one that was may have been cut off.
+    pub max_timestamp: Timestamp,
+}
+
 /// The state that a manifest has of a log.
 #[derive(Clone, Debug)]
 pub struct Flushed {
@@ -205,26 +216,34 @@ impl Partition {
         self.segments.get(at).map(|s| s.base)
     }
 
+    /// The segment whose range `offset` lies in.
+    pub fn segment_at(&self, offset: Offset) -> Option<&Segment> {
+        let at = self.segments.partition_point(|s| s.base <= offset);
+        self.segments.get(at.checked_sub(1)?)
+    }
+
     /// A place at or before the batch that holds `offset`, where a batch begins, and that batch's first offset.
     pub fn place_before(&self, offset: Offset) -> Option<(Place, Offset)> {
-        let at = self.segments.partition_point(|s| s.base <= offset);
-        let segment = self.segments.get(at.checked_sub(1)?)?;
+        let segment = self.segment_at(offset)?;
         let (base, position) = segment.index.floor_batch(offset);
         Some((Place { segment: segment.base, position: position.get().into() }, base))
     }
 
-    /// Where to begin reading to find the first record that is not older than `timestamp`; `None` if no record is that
-    /// late. Every batch before it is older.
-    pub fn place_for_timestamp(&self, timestamp: Timestamp) -> Option<Place> {
-        let segment = self.segments.iter().find(|s| s.max_timestamp >= timestamp.get())?;
-        // An index that does not know the whole segment says where it ends, and the reader goes on from there.
-        let position = segment.index.first_at_or_after(timestamp);
-        Some(Place { segment: segment.base, position: position.get().into() })
+    /// The first segment that reaches beyond `from` and may hold a record not older than `timestamp`.
+    pub fn segment_for_time(&self, timestamp: Timestamp, from: Offset) -> Option<&Segment> {
+        let first = self.segments.partition_point(|s| s.base <= from).saturating_sub(1);
+        self.segments[first..].iter().find(|s| s.max_timestamp >= timestamp.get())
     }
 
-    /// The largest timestamp of the log, in milliseconds; `None` for a log without timestamps.
-    pub fn max_timestamp(&self) -> Option<Timestamp> {
-        self.segments.iter().map(|s| s.max_timestamp).max().filter(|time| *time >= 0).map(Timestamp)
+    /// The times of the segments that hold anything from `start` on.
+    pub fn segment_times(&self, start: Offset) -> Vec<SegmentTime> {
+        let ends = self.segments.iter().skip(1).map(|s| s.base).chain([self.end]);
+        let times = self.segments.iter().zip(ends).map(|(segment, end)| SegmentTime {
+            base: segment.base,
+            end,
+            max_timestamp: Timestamp(segment.max_timestamp),
+        });
+        times.filter(|segment| segment.end > start).collect()
     }
 
     /// The epoch under which the batch at `base` was appended.

@@ -8,6 +8,7 @@
 
 use super::effect::{Effect, FetchError, Fetched, Operation, OperationError, SegmentFile, Tag};
 use super::extents::Place;
+use super::indexes::Wait;
 use super::partition::{Cached, Partition};
 use super::rules::Rule;
 use super::segment::Noted;
@@ -17,12 +18,23 @@ use crate::limits::BLOCK_BYTES;
 use crate::memory::{AlignedBuffer, Slice};
 use crate::types::{Offset, PartitionId};
 
+/// What a fetch asks for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    tag: Tag,
+    partition: PartitionId,
+    offset: Offset,
+    bytes_max: usize,
+}
+
 /// A fetch that waits for the disk.
 pub(super) struct Read {
     tag: Tag,
     partition: PartitionId,
     offset: Offset,
     bytes_max: usize,
+    /// Where files of an index said that a batch begins, until one was found there.
+    is_hinted: bool,
     /// Where the bytes read begin, at a batch.
     place: Place,
     /// The first offset of the batch there.
@@ -63,13 +75,35 @@ impl Shard {
         if let Some(batches) = partition.cached_from(offset, visible_end, bytes_max) {
             return Ok(Some(self.lend(id, visible_end, batches)));
         }
-        let Some((place, expected)) = partition.place_before(offset) else {
+        self.fetch_from_disk(Wanted { tag, partition: id, offset, bytes_max })?;
+        Ok(None)
+    }
+
+    /// Reads what is wanted, once the index of its segment is here.
+    fn fetch_from_disk(&mut self, wanted: Wanted) -> Result<(), FetchError> {
+        let Wanted { tag, partition: id, offset, bytes_max } = wanted;
+        let partition = self.partitions.get(&id).ok_or(FetchError::UnknownPartition)?;
+        let Some(base) = partition.segment_at(offset).map(|segment| segment.base) else {
             return Err(self.damaged(id, Place { segment: offset, position: 0 }, offset));
         };
-        let read = Read { tag, partition: id, offset, bytes_max, place, expected, short_reads: 0 };
+        let file = partition.file(base);
+        if offset > base && self.waits_for_index(file, Wait::Fetch(wanted)) {
+            return Ok(());
+        }
+        let partition = self.partitions.get(&id).expect("just seen");
+        let (place, expected) = partition.place_before(offset).ok_or(FetchError::Damaged)?;
+        let is_hinted = partition.segment_at(offset).is_some_and(|s| s.index.is_from_files());
+        let is_hinted = is_hinted && place.position > 0;
+        let read = Read { tag, partition: id, offset, bytes_max, is_hinted, place, expected, short_reads: 0 };
         let bytes = self.tuning.read_bytes.max(bytes_max.min(crate::limits::FETCH_READ_BYTES_MAX));
-        self.read(read, bytes)?;
-        Ok(None)
+        self.read(read, bytes)
+    }
+
+    /// A fetch goes on that waited for an index.
+    pub(super) fn fetch_again(&mut self, wanted: Wanted) {
+        if let Err(error) = self.fetch_from_disk(wanted) {
+            self.effects.push(Effect::Fetched { tag: wanted.tag, result: Err(error) });
+        }
     }
 
     /// Hands batches in memory out: those in slab memory as they are, those in staging memory in one copy.
@@ -186,10 +220,18 @@ impl Shard {
         let scanned = scan.batches(&bytes, segment_end);
         let passed = scan.passed;
         if let Some(segment) = partition.segment(read.place.segment) {
-            passed.iter().for_each(|batch| segment.note(batch));
+            passed.iter().for_each(|batch| segment.index.passed(batch));
         }
+        let file = partition.file(read.place.segment);
+        if !passed.is_empty() {
+            self.index_learnt(file);
+        }
+        let partition = self.partitions.get(&read.partition).expect("just seen");
         match scanned {
             Scanned::Found(batches) => Ok(Some(fetched(partition, visible_end, batches))),
+            Scanned::Damaged(..) if read.is_hinted && passed.is_empty() => {
+                self.read_without_files(read).map(|()| None)
+            }
             Scanned::Damaged(expected, position) => {
                 Err(self.damaged(read.partition, Place { position, ..read.place }, expected))
             }
@@ -201,7 +243,8 @@ impl Shard {
                 }
                 let place = Place { position, ..read.place };
                 let bytes = bytes.max(self.tuning.read_bytes);
-                self.read(Read { place, expected, short_reads, ..read }, bytes).map(|()| None)
+                let is_hinted = read.is_hinted && stays;
+                self.read(Read { is_hinted, place, expected, short_reads, ..read }, bytes).map(|()| None)
             }
             Scanned::GoOn(expected, position, _) => {
                 // The offset lies in a gap at the segment's end, so it is answered by the next segment's first batch.
@@ -222,6 +265,20 @@ impl Shard {
 impl Read {
     fn file(&self) -> SegmentFile {
         SegmentFile { partition: self.partition, base: self.place.segment }
+    }
+}
+
+impl Shard {
+    /// No batch is where files of an index said: they are wrong, or the log is damaged. Without them that shows.
+    fn read_without_files(&mut self, read: Read) -> Result<(), FetchError> {
+        let base = read.place.segment;
+        tracing::warn!(partition = %read.partition, segment = base.get(), "no batch is where the segment's index files say; they are not used");
+        let partition = self.partitions.get_mut(&read.partition).ok_or(FetchError::UnknownPartition)?;
+        let segment = partition.segment(base).ok_or(FetchError::OffsetOutOfRange)?;
+        segment.index.distrust();
+        let place = Place { segment: base, position: 0 };
+        let read = Read { is_hinted: false, place, expected: base, short_reads: 0, ..read };
+        self.read(read, self.tuning.read_bytes)
     }
 }
 
@@ -309,7 +366,7 @@ impl Scan<'_> {
     fn pass(&mut self, at: usize, batch: &BatchView<'_>) {
         let position = self.read.place.position + at as u64;
         let known = self.partition.segments.binary_search_by_key(&self.read.place.segment, |s| s.base);
-        let known = known.map_or(0, |i| self.partition.segments[i].index.end().get().into());
+        let known = known.map_or(0, |i| self.partition.segments[i].index.end());
         if position < known || batch.check_crc().is_err() {
             return;
         }

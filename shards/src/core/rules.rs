@@ -90,6 +90,8 @@ rules! {
     high_watermark_is_durable,
     /// A batch read back from disk is served only if its checksum is right.
     reads_are_checked,
+    /// Index files speak only of what a manifest vouches for, and are not used if they speak of more than is there.
+    index_files_follow_the_manifest,
     /// The padding behind a partial block is zeroed, not left from the buffer's former use.
     padding_is_zeroed,
     /// Recovery writes a large batch anew if nothing says that it was flushed.

@@ -2,9 +2,9 @@
 
 use super::effect::{Millis, Operation};
 use super::extents::Place;
-use crate::format::index::SparseIndex;
+use super::segment_index::SegmentIndex;
 use crate::format::manifest;
-use crate::types::{Offset, Position, Timestamp};
+use crate::types::{Offset, Timestamp};
 
 /// One segment.
 #[derive(Clone, Debug)]
@@ -39,8 +39,8 @@ pub struct Segment {
     pub is_trimmed: bool,
     /// Whether the cut is under way.
     pub is_being_trimmed: bool,
-    /// Where batches begin, as far as they were appended or read in order since this process started.
-    pub index: SparseIndex,
+    /// Where batches begin, as far as that is known.
+    pub index: SegmentIndex,
 }
 
 /// What an index is told of a batch.
@@ -88,7 +88,7 @@ impl Segment {
             flushes_for_checkpoint: false,
             is_trimmed: false,
             is_being_trimmed: false,
-            index: SparseIndex::new(base),
+            index: SegmentIndex::new(base),
         }
     }
 
@@ -99,16 +99,8 @@ impl Segment {
             max_timestamp: segment.max_timestamp,
             file: File::Ready,
             directory_is_durable: true,
+            index: SegmentIndex::recovered(Offset(segment.base)),
             ..Segment::new(Offset(segment.base), segment.created)
-        }
-    }
-
-    /// Tells the index of a batch, if it is the next one that the index does not know.
-    pub fn note(&mut self, batch: &Noted) {
-        let Ok(position) = u32::try_from(batch.position) else { return };
-        let is_next = self.index.end() == Position(position) && batch.base >= self.base;
-        if is_next && position.checked_add(batch.length).is_some() {
-            self.index.append(batch.base, Position(position), batch.length, batch.max_timestamp);
         }
     }
 

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::checkpoint::Checkpoint;
 use super::counts::Counts;
 use super::effect::{Acks, AppendError, Appended, Effect, Millis, Operation, SegmentFile, StopReason, Tag};
+use super::indexes::Indexes;
 use super::journal::{Journal, Start};
 use super::notice::Notice;
 use super::partition::{Config, Large, Partition, TailBatch, Waiting};
@@ -38,6 +39,10 @@ pub struct Tuning {
     pub read_bytes: usize,
     /// The size to which a full journal may grow. Bytes.
     pub journal_bytes_max: u64,
+    /// Memory for the indexes of segments that are not appended to. Bytes.
+    pub index_bytes_max: usize,
+    /// From this size on a segment has index files. Bytes.
+    pub index_files_from_bytes: u64,
 }
 
 impl Default for Tuning {
@@ -51,6 +56,8 @@ impl Default for Tuning {
             digested_bytes_per_checkpoint: limits::DIGESTED_BYTES_PER_CHECKPOINT,
             read_bytes: limits::READ_BYTES,
             journal_bytes_max: limits::JOURNAL_BYTES_MAX,
+            index_bytes_max: limits::INDEX_BYTES_MAX,
+            index_files_from_bytes: limits::INDEX_FILES_FROM_BYTES,
         }
     }
 }
@@ -70,6 +77,8 @@ pub(super) enum Purpose {
     Trim(SegmentFile),
     Manifest,
     Read(SegmentFile),
+    IndexRead(SegmentFile),
+    IndexWrite(SegmentFile),
 }
 
 impl Purpose {
@@ -82,7 +91,9 @@ impl Purpose {
             | Purpose::LargeWrite(file, _)
             | Purpose::SegmentFlush(file, _)
             | Purpose::Trim(file)
-            | Purpose::Read(file) => Some(file.partition),
+            | Purpose::Read(file)
+            | Purpose::IndexRead(file)
+            | Purpose::IndexWrite(file) => Some(file.partition),
             Purpose::JournalWrite | Purpose::JournalFlush | Purpose::JournalGrowth(_) | Purpose::Manifest => {
                 None
             }
@@ -175,6 +186,7 @@ pub struct Shard {
     set_aside: Vec<manifest::Partition>,
     pub(super) log_starts: Vec<LogStartWaiting>,
     pub(super) reads: BTreeMap<Operation, Read>,
+    pub(super) indexes: Indexes,
     /// How scarce memory was when an append found none; nobody has been told of room since.
     pub(super) busy: Option<Scarcity>,
     /// Rises with everything that may make room: groups closed and durable, writes ended, manifests committed.
@@ -252,6 +264,7 @@ impl Shard {
             set_aside: Vec::new(),
             log_starts: Vec::new(),
             reads: BTreeMap::new(),
+            indexes: Indexes::default(),
             busy: None,
             made_room: 0,
             stopped: None,
@@ -296,6 +309,7 @@ impl Shard {
         self.touched.remove(&id);
         self.cache_order.retain(|(p, _)| *p != id);
         self.forget_in_checkpoint(id);
+        self.indexes.forget(id);
         self.progress += 1;
         self.removals.insert(id);
         self.remove_files();
@@ -374,6 +388,7 @@ impl Shard {
         self.evict();
         self.advance_checkpoint();
         self.write_segments();
+        self.advance_indexes();
         if let Some(before) = self.busy
             && (self.made_room > before.made_room
                 || self.slab.bytes_lent() < before.slab_bytes

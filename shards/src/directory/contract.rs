@@ -10,7 +10,7 @@ use super::scratch::Scratch;
 use super::{DataDirectory, RealDisk, StagingFile, StagingFolder};
 use crate::core::effect::{Completion, Effect, Operation, SegmentFile, Tag};
 use crate::core::journal::{FlushMethod, Geometry};
-use crate::core::recovery::{self, Disk, Opened, Opening, Report};
+use crate::core::recovery::{self, Disk, IndexFiles, Opened, Opening, Report};
 use crate::core::{Acks, Config, Rules, Shard, Tuning};
 use crate::format::batch::{BatchView, TimestampType, fixture};
 use crate::limits::BLOCK_BYTES;
@@ -172,6 +172,7 @@ over_every_disk! {
     a_trimmed_segment_ends_there_and_can_be_written_again,
     a_replaced_segment_is_whole_after_a_reboot,
     segments_that_are_not_named_go,
+    index_files_are_there_as_long_as_their_segment,
     every_generation_is_new,
     an_empty_directory_opens_with_any_number_of_shards,
     logs_whose_root_is_lost_are_refused_and_kept,
@@ -285,6 +286,28 @@ fn segments_that_are_not_named_go<S: Site>() {
         [true, false, true, true]
     );
     disk.retain_segments(partition(7), &[]).expect("a log without files has none to lose");
+}
+
+fn index_files_are_there_as_long_as_their_segment<S: Site>() {
+    let mut site = S::new();
+    let (old, new) = (segment(0, 0), segment(0, 4000));
+    for file in [old, new] {
+        site.disk().write_segment(file, 0, &[7; BLOCK_BYTES]).unwrap();
+        site.disk().flush_segment(file).unwrap();
+        assert_eq!(site.disk().read_index(file).unwrap(), None);
+    }
+    let files = |pages: usize, fill: u8| IndexFiles {
+        offsets: vec![fill; 2 * BLOCK_BYTES],
+        times: vec![fill; pages * BLOCK_BYTES],
+    };
+    site.disk().write_index(old, &files(3, 1)).unwrap();
+    site.disk().write_index(new, &files(3, 2)).unwrap();
+    site.disk().write_index(new, &files(1, 3)).unwrap();
+    assert_eq!(site.disk().read_index(old).unwrap(), Some(files(3, 1)));
+    assert_eq!(site.disk().read_index(new).unwrap(), Some(files(1, 3)), "replaced as a whole");
+    site.disk().retain_segments(partition(0), &[4000]).unwrap();
+    assert_eq!(site.disk().read_index(old).unwrap(), None, "they go with their segment");
+    assert_eq!(site.disk().read_index(new).unwrap(), Some(files(1, 3)));
 }
 
 fn every_generation_is_new<S: Site>() {
@@ -531,7 +554,7 @@ impl<S: Site> Broker<S> {
                     continue;
                 }
                 if let Some(operation) = carry_out(&mut self.site, shard, manifest, effect, carry) {
-                    core.complete(Completion { operation, result: Ok(()), buffer: None });
+                    core.complete(Completion::of(operation, Ok(())));
                 }
             }
         }

@@ -42,6 +42,18 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     rename(&new, path)
 }
 
+/// Replaces or creates a file that nobody relies on: after a loss of power it is any of the old one, the new one, a part of it, or
+/// none.
+pub(super) fn replace_unflushed(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    let new = temporary(path);
+    let write = || {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        file.write_all(bytes)
+    };
+    write().map_err(naming("writing", &new))?;
+    fs::rename(&new, path).map_err(naming("replacing", path))
+}
+
 /// Gives a flushed file its name, durably.
 pub(super) fn rename(new: &Path, path: &Path) -> Result<(), FileError> {
     fs::rename(new, path).map_err(naming("replacing", path))?;

@@ -19,7 +19,8 @@ use super::identity;
 use super::layout::{Layout, SegmentPart, segment_base};
 use super::staging_file::{self, StagingFolder};
 use crate::core::effect::SegmentFile;
-use crate::core::recovery::{Disk, DiskError};
+use crate::core::recovery::{Disk, DiskError, IndexFiles};
+use crate::limits::INDEX_FILE_BYTES_MAX;
 use crate::types::{Generation, PartitionId, ShardIndex};
 
 /// The longest manifest or root that is read into memory. Bytes.
@@ -317,6 +318,20 @@ impl Disk for RealDisk {
         }
         // A file that came back after a crash could be taken for a later segment of the same name.
         Ok(files::flush_directory(&folder)?)
+    }
+
+    fn read_index(&mut self, file: SegmentFile) -> Result<Option<IndexFiles>, DiskError> {
+        let read = |part| files::read(&self.layout.segment(file, part), INDEX_FILE_BYTES_MAX);
+        let (offsets, times) = (read(SegmentPart::Index)?, read(SegmentPart::Time)?);
+        if offsets.is_none() && times.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(IndexFiles { offsets: offsets.unwrap_or_default(), times: times.unwrap_or_default() }))
+    }
+
+    fn write_index(&mut self, file: SegmentFile, index: &IndexFiles) -> Result<(), DiskError> {
+        files::replace_unflushed(&self.layout.segment(file, SegmentPart::Index), &index.offsets)?;
+        Ok(files::replace_unflushed(&self.layout.segment(file, SegmentPart::Time), &index.times)?)
     }
 
     fn new_generation(&mut self) -> Generation {

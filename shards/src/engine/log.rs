@@ -14,9 +14,9 @@ use std::task::{Context, Poll};
 use super::reply::{Promise, Reply};
 use crate::clock::{Moment, wall_millis};
 use crate::core::effect::{Appended, Fetched, Millis};
-use crate::core::{Acks, AppendError, Config, Effect, FetchError, Shard as Core, Tag};
+use crate::core::{Acks, AppendError, Config, Effect, FetchError, Seek, Shard as Core, Tag};
 use crate::runtime::Shard;
-use crate::types::{LeaderEpoch, Offset, PartitionId};
+use crate::types::{LeaderEpoch, Offset, PartitionId, Timestamp};
 
 /// A handle on the logs of the shard that the calling code runs on.
 #[derive(Clone)]
@@ -37,6 +37,7 @@ pub(super) struct Answers {
     last_tag: u64,
     appends: BTreeMap<Tag, Promise<Result<Appended, AppendError>>>,
     fetches: BTreeMap<Tag, Promise<Result<Fetched, FetchError>>>,
+    seeks: BTreeMap<Tag, Promise<Result<Option<Offset>, FetchError>>>,
     watches: BTreeMap<Tag, Promise<()>>,
     alarms: BTreeMap<(Moment, Tag), Promise<()>>,
     /// Appends that found no room, oldest first.
@@ -124,6 +125,29 @@ impl Log {
             Ok(None) => {
                 let (promise, reply) = Reply::new();
                 inner.answers.fetches.insert(tag, promise);
+                self.shard.notify();
+                reply
+            }
+        }
+    }
+
+    /// An offset from which to look for the first record that is not before `from` and not older than `timestamp`; `None`
+    /// if no record is that late. See [`Core::seek`].
+    pub fn seek(
+        &self,
+        partition: PartitionId,
+        timestamp: Timestamp,
+        from: Offset,
+    ) -> Reply<Result<Option<Offset>, FetchError>> {
+        let mut inner = self.inner.borrow_mut();
+        let tag = inner.answers.tag();
+        match inner.core.seek(partition, timestamp, from, tag) {
+            Ok(Seek::At(offset)) => Reply::ready(Ok(Some(offset))),
+            Ok(Seek::Nothing) => Reply::ready(Ok(None)),
+            Err(error) => Reply::ready(Err(error)),
+            Ok(Seek::Later) => {
+                let (promise, reply) = Reply::new();
+                inner.answers.seeks.insert(tag, promise);
                 self.shard.notify();
                 reply
             }
@@ -297,6 +321,11 @@ impl Inner {
             }
             Effect::Fetched { tag, result } => {
                 if let Some(promise) = self.answers.fetches.remove(&tag) {
+                    promise.answer(result);
+                }
+            }
+            Effect::Sought { tag, result } => {
+                if let Some(promise) = self.answers.seeks.remove(&tag) {
                     promise.answer(result);
                 }
             }

@@ -19,10 +19,12 @@ use super::notices::Notices;
 use crate::background;
 use crate::clock::{Every, Moment, wall_millis};
 use crate::core::effect::{Completion, SegmentFile};
-use crate::core::recovery::{Disk, DiskError};
+use crate::core::recovery::{Disk, DiskError, IndexFiles};
 use crate::core::{Effect, Operation, OperationError, Shard as Core};
+use crate::directory::layout::SegmentPart;
 use crate::directory::{Layout, RealDisk};
 use crate::driver::{Context, Engine};
+use crate::format::index::SparseIndex;
 use crate::net::DiskOperation;
 use crate::ring::StorageEvent;
 use crate::runtime::Shard;
@@ -134,6 +136,8 @@ impl Storage {
                 | Effect::FlushDirectory { .. }
                 | Effect::TrimSegment { .. }
                 | Effect::CommitManifest { .. } => self.run_beside(effect),
+                Effect::ReadIndex { operation, file } => self.read_index(operation, file),
+                Effect::WriteIndex { operation, file, index } => self.write_index(operation, file, index),
                 Effect::RemovePartition { partition } => self.removals.push(partition),
                 Effect::Stopped { reason } => {
                     self.figures.stopped();
@@ -248,7 +252,58 @@ impl Storage {
                     notices.file_failed(shard.now(), &error);
                     operation_error(&error)
                 });
-                ended.borrow_mut().push(Completion { operation, result, buffer: None });
+                ended.borrow_mut().push(Completion::of(operation, result));
+                shard.notify();
+            },
+        );
+    }
+
+    /// Reads and decodes index files on the pool thread. What is wrong with them is told here and is no error.
+    fn read_index(&mut self, operation: Operation, file: SegmentFile) {
+        let layout = self.settings.layout.clone();
+        let path = layout.segment(file, SegmentPart::Index);
+        let (ended, shard) = (Rc::clone(&self.ended), self.shard.clone());
+        background::run(
+            &self.shard,
+            move || {
+                let files = RealDisk::new(layout, None).read_index(file)?;
+                Ok::<_, DiskError>(files.map(|files| files.index(file.base)))
+            },
+            move |read| {
+                let index = read.unwrap_or_else(|error| {
+                    tracing::warn!(%error, "index files cannot be read; their segment is read instead");
+                    None
+                });
+                let index = index.map(|(index, problems)| {
+                    if let Some(first) = problems.first() {
+                        tracing::warn!(path = %path.display(), problem = %first, pages = problems.len(), "an index file, or the one by time beside it, is damaged; its segment is read for what it lacks");
+                    }
+                    Box::new(index)
+                });
+                ended.borrow_mut().push(Completion { index, ..Completion::of(operation, Ok(())) });
+                shard.notify();
+            },
+        );
+    }
+
+    /// Encodes and writes index files on the pool thread.
+    fn write_index(&mut self, operation: Operation, file: SegmentFile, index: Box<SparseIndex>) {
+        let layout = self.settings.layout.clone();
+        let (ended, shard) = (Rc::clone(&self.ended), self.shard.clone());
+        background::run(
+            &self.shard,
+            move || {
+                let written = RealDisk::new(layout, None).write_index(file, &IndexFiles::of(&index));
+                (written, index)
+            },
+            move |(written, index)| {
+                let result = written.map_err(|error| {
+                    tracing::warn!(%error, "an index file cannot be written");
+                    operation_error(&error)
+                });
+                ended
+                    .borrow_mut()
+                    .push(Completion { index: Some(index), ..Completion::of(operation, result) });
                 shard.notify();
             },
         );
@@ -287,7 +342,7 @@ impl Engine for Storage {
             self.inner.borrow_mut().core.expire_producers(now);
         }
         if self.stopping {
-            self.inner.borrow_mut().core.settle();
+            self.inner.borrow_mut().core.prepare_stop();
         }
         self.inner.borrow_mut().answers.ring_alarms(context.now());
         self.inner.borrow_mut().retry_appends(now);
@@ -324,7 +379,10 @@ impl Engine for Storage {
                 Err(error) => (Err(os_error(&error)), Some(buffer)),
             },
         };
-        self.inner.borrow_mut().core.complete(Completion { operation: Operation(tag), result, buffer });
+        self.inner
+            .borrow_mut()
+            .core
+            .complete(Completion { buffer, ..Completion::of(Operation(tag), result) });
     }
 
     fn next_deadline(&self) -> Option<Moment> {
@@ -340,7 +398,7 @@ impl Engine for Storage {
 
     fn is_stopped(&self) -> bool {
         let core = &self.inner.borrow().core;
-        let has_ended = core.is_settled() || core.is_at_rest() || core.stopped().is_some();
+        let has_ended = core.is_prepared_to_stop() || core.stopped().is_some();
         if !self.stopping || !has_ended || !self.in_flight.is_empty() {
             return false;
         }
@@ -381,7 +439,7 @@ fn not_started(effect: Effect, error: &DiskError) -> Option<Completion> {
         Effect::ReadSegment { operation, buffer, .. } => (operation, Some(buffer)),
         _ => return None,
     };
-    Some(Completion { operation, result: Err(operation_error(error)), buffer })
+    Some(Completion { buffer, ..Completion::of(operation, Err(operation_error(error))) })
 }
 
 fn operation_error(error: &DiskError) -> OperationError {

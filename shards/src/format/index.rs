@@ -67,6 +67,34 @@ impl SparseIndex {
         }
     }
 
+    /// The index of what is appended from `start` on, to be joined to one that ends there.
+    pub fn starting_at(base_offset: Offset, start: Position) -> SparseIndex {
+        let reached = TimeEntry { timestamp: BEFORE_ALL.timestamp, position: start };
+        // The first batch is an entry, so that it is found whatever lies before it.
+        SparseIndex { reached, bytes_since_entry: INDEX_INTERVAL_BYTES, ..SparseIndex::new(base_offset) }
+    }
+
+    /// Takes over what `newer`, which starts where this one ends, knows of the batches behind.
+    pub fn join(&mut self, start: Position, newer: &SparseIndex) {
+        assert_eq!(self.reached.position, start, "an index continues where the one before it ends");
+        let latest = self.reached.timestamp;
+        let later = |entry: &TimeEntry| TimeEntry { timestamp: entry.timestamp.max(latest), ..*entry };
+        for entry in &newer.offsets {
+            if self.offsets.last().is_none_or(|last| pages::Entry::follows(*entry, *last)) {
+                self.offsets.push(*entry);
+            }
+        }
+        newer.times.iter().for_each(|entry| put_time(&mut self.times, later(entry)));
+        self.reached = later(&newer.reached);
+        self.times_cut = newer.times_cut;
+        self.bytes_since_entry = newer.bytes_since_entry;
+    }
+
+    /// What it takes of memory. Bytes.
+    pub fn memory_bytes(&self) -> usize {
+        self.offsets.capacity() * size_of::<OffsetEntry>() + self.times.capacity() * size_of::<TimeEntry>()
+    }
+
     /// The offset that names the segment.
     pub fn base_offset(&self) -> Offset {
         self.base_offset
@@ -107,6 +135,12 @@ impl SparseIndex {
         let behind = self.offsets.partition_point(|entry| self.absolute(*entry) <= offset);
         let last = behind.checked_sub(1).map(|last| self.offsets[last]);
         last.map_or((self.base_offset, Position(0)), |entry| (self.absolute(entry), entry.position))
+    }
+
+    /// The base offset of a batch at or before `position`: the nearest that is known, or the segment's first.
+    pub fn offset_before(&self, position: Position) -> Offset {
+        let behind = self.offsets.partition_point(|entry| entry.position <= position);
+        behind.checked_sub(1).map_or(self.base_offset, |last| self.absolute(self.offsets[last]))
     }
 
     /// Where to begin reading to find the first batch whose max timestamp is not below `timestamp`: the start of a batch,

@@ -5,13 +5,40 @@ use std::rc::Rc;
 use super::disk::SimDisk;
 use super::random::Random;
 use crate::core::effect::SegmentFile;
-use crate::core::recovery::{Disk, DiskError};
+use crate::core::recovery::{Disk, DiskError, IndexFiles};
 use crate::memory::Mapping;
 use crate::types::{Generation, PartitionId, ShardIndex};
 
 /// A segment's path.
 pub fn segment_path(file: SegmentFile) -> String {
     format!("topics/{}/{:020}", file.partition, file.base.get())
+}
+
+/// The paths of a segment's index files, by offset and by time.
+pub fn index_paths(file: SegmentFile) -> [String; 2] {
+    let path = segment_path(file);
+    [format!("{path}.index"), format!("{path}.time")]
+}
+
+/// Reads a segment's index files.
+pub fn read_index(disk: &SimDisk, file: SegmentFile) -> Option<IndexFiles> {
+    let [offsets, times] = index_paths(file).map(|path| disk.read_all(&path));
+    if offsets.is_none() && times.is_none() {
+        return None;
+    }
+    Some(IndexFiles { offsets: offsets.unwrap_or_default(), times: times.unwrap_or_default() })
+}
+
+/// Replaces a segment's index files, as far as sectors land.
+pub fn write_index(
+    disk: &mut SimDisk,
+    file: SegmentFile,
+    files: &IndexFiles,
+    mut lands: impl FnMut() -> bool,
+) {
+    let [offsets, times] = index_paths(file);
+    disk.rewrite(&offsets, &files.offsets, &mut lands);
+    disk.rewrite(&times, &files.times, &mut lands);
 }
 
 /// Where a log's segments lie.
@@ -166,11 +193,23 @@ impl Disk for Directory<'_> {
     fn retain_segments(&mut self, partition: PartitionId, bases: &[i64]) -> Result<(), DiskError> {
         self.step()?;
         for path in self.disk.paths(&partition_path(partition)) {
-            if !bases.iter().any(|base| path.ends_with(&format!("/{base:020}"))) {
+            let name = path.rsplit('/').next().unwrap_or_default();
+            let is_of = |base: &i64| name.split('.').next() == Some(&format!("{base:020}"));
+            if !bases.iter().any(is_of) {
                 self.disk.remove(&path);
             }
         }
         Ok(())
+    }
+
+    fn read_index(&mut self, file: SegmentFile) -> Result<Option<IndexFiles>, DiskError> {
+        Ok(read_index(self.disk, file))
+    }
+
+    fn write_index(&mut self, file: SegmentFile, files: &IndexFiles) -> Result<(), DiskError> {
+        self.step()?;
+        write_index(self.disk, file, files, || true);
+        self.step()
     }
 
     fn new_generation(&mut self) -> Generation {

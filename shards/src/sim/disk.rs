@@ -42,6 +42,8 @@ struct SimFile {
     length: u64,
     /// The length that a power loss may bring back, while a longer one is not durable.
     durable_length: Option<u64>,
+    /// Whether a flush makes its length durable too: its content was replaced, and it did not begin to grow.
+    is_rewritten: bool,
     entry_is_durable: bool,
 }
 
@@ -147,6 +149,9 @@ impl SimDisk {
         }
         cached.retain(|_, versions| !versions.is_empty());
         file.cached = cached;
+        if file.is_rewritten {
+            file.durable_length = None;
+        }
     }
 
     /// A flush of what was written before write number `before` fails: the kernel takes these pages for clean now.
@@ -211,6 +216,18 @@ impl SimDisk {
             file.set_durable(i, sector);
         }
         self.files.insert(path.to_owned(), file);
+    }
+
+    /// Gives a file new content of whole sectors, as far as they land, without a flush: a power loss may bring any mixture
+    /// of old and new sectors, and the old length.
+    pub fn rewrite(&mut self, path: &str, bytes: &[u8], lands: impl FnMut() -> bool) {
+        let before = self.length(path).unwrap_or(0);
+        self.write(path, 0, bytes, lands);
+        if let Some(file) = self.files.get_mut(path) {
+            file.durable_length.get_or_insert(before);
+            file.is_rewritten = true;
+            file.length = bytes.len() as u64;
+        }
     }
 
     /// The whole of a file.

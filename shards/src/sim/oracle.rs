@@ -87,11 +87,27 @@ pub struct Compared {
     pub replays: u64,
     /// Epochs of logs compared after a restart.
     pub epochs: u64,
+    /// Looks for a time.
+    pub times: u64,
     /// Bytes of segment files compared at the end.
     pub file_bytes: u64,
 }
 
+impl Sent {
+    /// Its largest time, as it is stored.
+    pub fn max_timestamp(&self) -> Timestamp {
+        let own = || BatchView::parse(&self.bytes).map_or(Timestamp(-1), |(batch, _)| batch.max_timestamp());
+        self.append_time.unwrap_or_else(own)
+    }
+}
+
 impl LogHistory {
+    /// The first batch that reaches beyond `start`, ends before `end`, and is not older than `timestamp`.
+    pub fn first_at_or_after(&self, timestamp: Timestamp, start: Offset, end: Offset) -> Option<Offset> {
+        let visible = self.batches.iter().filter(|b| b.end > start && b.end <= end);
+        visible.into_iter().find(|b| b.max_timestamp() >= timestamp).map(|b| b.base)
+    }
+
     /// Where each epoch begins, by what was appended.
     pub fn epochs(&self) -> Vec<(LeaderEpoch, Offset)> {
         let mut epochs: Vec<(LeaderEpoch, Offset)> = Vec::new();

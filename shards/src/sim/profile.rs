@@ -23,6 +23,14 @@ pub struct Profile {
     pub turn: u32,
     /// Weight: a consumer fetches.
     pub fetch: u32,
+    /// Weight: somebody looks for a time.
+    pub seek: u32,
+    /// Weight: indexes are written that need not be yet.
+    pub write_indexes: u32,
+    /// Per mille of restarts: an index file is damaged, cut, lost, or an old one comes back.
+    pub hurt_index: u32,
+    /// Memory for indexes. Bytes.
+    pub index_bytes: usize,
     /// Weight: a consumer waits for a record.
     pub watch: u32,
     /// Weight: a checkpoint is asked for.
@@ -87,6 +95,10 @@ impl Profile {
             complete: [60, 250, 500][random.below(3)],
             turn: [100, 300][random.below(2)],
             fetch: 80,
+            seek: 15,
+            write_indexes: sometimes(random, 500, 20),
+            hurt_index: sometimes(random, 500, 700),
+            index_bytes: [300, 2_000, 1 << 20][random.below(3)],
             watch: sometimes(random, 500, 30),
             checkpoint: sometimes(random, 600, 10),
             wait: 20,

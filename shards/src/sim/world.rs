@@ -7,6 +7,7 @@ mod checks;
 mod clients;
 mod damage;
 mod hostile;
+mod indexes;
 mod process;
 mod restart;
 
@@ -15,7 +16,7 @@ use std::rc::Rc;
 
 pub use hostile::{Answers, open_changed};
 
-use super::directory::{Directory, journal_path, manifest_path, partition_path, segment_path};
+use super::directory::{Directory, journal_path, manifest_path, partition_path, segment_path, write_index};
 use super::disk::SimDisk;
 use super::oracle::{Compared, LogHistory, Loss, Oracle, Sent, Violation, violation};
 use super::profile::Profile;
@@ -24,7 +25,7 @@ use super::report::Hits;
 use crate::core::effect::{Completion, Effect, Operation, OperationError, SegmentFile, Tag};
 use crate::core::journal::{FlushMethod, Geometry};
 use crate::core::partition::Config;
-use crate::core::recovery::{self, DiskError, Opening};
+use crate::core::recovery::{self, DiskError, IndexFiles, Opening};
 use crate::core::{Acks, AppendError, Rule, Rules, Shard, Tuning};
 use crate::format::batch::{TimestampType, fixture};
 use crate::memory::{Mapping, Slab, Staging};
@@ -58,6 +59,8 @@ pub struct World {
     last_uid: u64,
     last_producer: i64,
     late_writes: Vec<(String, u64, Vec<u8>)>,
+    /// Index files as they were once, by path.
+    old_indexes: BTreeMap<String, Vec<u8>>,
     damaged: bool,
     /// The process before said at its end that nothing is to be recovered.
     was_stopped_cleanly: bool,
@@ -74,6 +77,8 @@ struct Running {
     core: Shard,
     manifest: String,
     in_flight: Vec<(Effect, u64)>,
+    /// What the core asked for or answered while somebody waited for something else.
+    not_taken: Vec<Effect>,
 }
 
 /// A producer of one log: idempotent, with its batches in order until they are answered.
@@ -128,6 +133,7 @@ impl World {
             last_uid: 0,
             last_producer: 0,
             late_writes: Vec::new(),
+            old_indexes: BTreeMap::new(),
             damaged: false,
             was_stopped_cleanly: false,
             full: false,
@@ -149,12 +155,14 @@ impl World {
         }
         self.now += i64::from(self.random.per_mille(300)) * self.random.below(4) as i64;
         let p = self.profile;
-        let choices: [(&'static str, u32); 16] = [
+        let choices: [(&'static str, u32); 18] = [
             ("append", p.append),
             ("complete", p.complete),
             ("turn", p.turn),
             ("fetch", p.fetch),
             ("watch", p.watch),
+            ("seek", p.seek),
+            ("write indexes", p.write_indexes),
             ("checkpoint", p.checkpoint),
             ("wait", p.wait),
             ("jump", p.jump),
@@ -186,6 +194,8 @@ impl World {
             "turn" => self.turn()?,
             "fetch" => self.consumer_fetches()?,
             "watch" => self.consumer_watches()?,
+            "seek" => self.somebody_seeks()?,
+            "write indexes" => self.write_indexes()?,
             "checkpoint" => self.pick_shard().core.request_checkpoint(),
             "wait" => self.now += 30,
             "jump" => self.jump(),
@@ -216,6 +226,7 @@ impl World {
                 self.hits.count("calm world");
             }
             for id in self.known.clone() {
+                self.check_times(id)?;
                 self.read_whole(id)?;
                 self.check_files(id)?;
             }

@@ -101,7 +101,10 @@ impl Driver {
                 Effect::Fetched { result, .. } => self.fetched.push(result),
                 Effect::RemovePartition { partition } => self.removed.push(partition),
                 Effect::Room => self.room += 1,
-                Effect::Stopped { .. } | Effect::Advanced { .. } | Effect::RecordsDeleted { .. } => {}
+                Effect::Stopped { .. }
+                | Effect::Advanced { .. }
+                | Effect::Sought { .. }
+                | Effect::RecordsDeleted { .. } => {}
                 operation => self.queue.push_back(operation),
             }
         }
@@ -123,6 +126,7 @@ impl Driver {
                 continue;
             };
             ended += 1;
+            let mut index = None;
             let (operation, buffer) = match effect {
                 Effect::WriteJournal { operation, .. }
                 | Effect::FlushJournal { operation }
@@ -141,10 +145,15 @@ impl Driver {
                     buffer.set_length(0);
                     (operation, Some(buffer))
                 }
+                Effect::ReadIndex { operation, .. } => (operation, None),
+                Effect::WriteIndex { operation, index: written, .. } => {
+                    index = Some(written);
+                    (operation, None)
+                }
                 other => unreachable!("{other:?} is no operation"),
             };
             let result = if happens { Ok(()) } else { Err(OperationError::Os(28)) };
-            self.core.complete(Completion { operation, result, buffer });
+            self.core.complete(Completion { operation, result, buffer, index });
         }
         self.take();
         ended

@@ -1,7 +1,8 @@
 //! What recovery asks of a data directory.
 
 use crate::core::effect::SegmentFile;
-use crate::types::{Generation, PartitionId, ShardIndex};
+use crate::format::index::{PageError, SparseIndex};
+use crate::types::{Generation, Offset, PartitionId, ShardIndex};
 
 /// A blocking view of a data directory. Each call is one step at which a crash may fall.
 ///
@@ -54,8 +55,35 @@ pub trait Disk {
     /// Removes segment files of a log whose first offset is none of `bases`.
     fn retain_segments(&mut self, partition: PartitionId, bases: &[i64]) -> Result<(), DiskError>;
 
+    /// A segment's index files as they are, which need not be as they were written; `None` if there are none. One that is
+    /// missing beside the other is empty.
+    fn read_index(&mut self, file: SegmentFile) -> Result<Option<IndexFiles>, DiskError>;
+    /// Replaces the index files of a segment whose file exists. Need not be durable.
+    fn write_index(&mut self, file: SegmentFile, files: &IndexFiles) -> Result<(), DiskError>;
+
     /// A new secret.
     fn new_generation(&mut self) -> Generation;
+}
+
+/// The content of a segment's index files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndexFiles {
+    /// From offsets to positions.
+    pub offsets: Vec<u8>,
+    /// From times to positions.
+    pub times: Vec<u8>,
+}
+
+impl IndexFiles {
+    /// The files of an index.
+    pub fn of(index: &SparseIndex) -> IndexFiles {
+        IndexFiles { offsets: index.encode_offsets(), times: index.encode_times() }
+    }
+
+    /// The index in the files, and what is wrong with them.
+    pub fn index(&self, base: Offset) -> (SparseIndex, Vec<PageError>) {
+        SparseIndex::decode(base, &self.offsets, &self.times)
+    }
 }
 
 /// A step on the disk failed.

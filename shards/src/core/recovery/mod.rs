@@ -18,6 +18,6 @@ pub mod open;
 mod replay;
 mod scan;
 
-pub use disk::{Disk, DiskError};
+pub use disk::{Disk, DiskError, IndexFiles};
 pub use error::{Damage, Error};
 pub use open::{Opened, Opening, Report, open};

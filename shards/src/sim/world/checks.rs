@@ -15,6 +15,7 @@ impl World {
             return Ok(());
         }
         let survivors = self.oracle.recovered(id, &found, start, end, loss)?;
+        self.check_times(id)?;
         let at = self.owner(id);
         let partition =
             self.shards[at].core.partition(id).ok_or_else(|| violation(id, "a known log is not open"))?;
@@ -156,21 +157,36 @@ impl World {
         if let Some(fetched) = self.shards[at].core.fetch(id, offset, 64 << 10, tag)? {
             return Ok(fetched);
         }
+        let is_answer = |effect: &Effect| matches!(effect, Effect::Fetched { tag: t, .. } if *t == tag);
+        match self.await_answer(at, is_answer) {
+            Effect::Fetched { result, .. } => result,
+            other => unreachable!("{other:?} is no answer"),
+        }
+    }
+
+    /// Performs reads, and whatever works on index files, until an answer is there.
+    pub(super) fn await_answer(&mut self, at: usize, is_answer: impl Fn(&Effect) -> bool) -> Effect {
         loop {
             let mut answer = None;
             for effect in self.shards[at].core.take_effects() {
-                match effect {
-                    Effect::Fetched { tag: answered, result } if answered == tag => answer = Some(result),
-                    read @ Effect::ReadSegment { .. } => {
-                        let (operation, buffer) = self.perform(at, read, 0, false);
-                        self.shards[at].core.complete(Completion { operation, result: Ok(()), buffer });
-                    }
-                    other => self.shards[at].in_flight.push((other, self.disk.next_write())),
+                if is_answer(&effect) {
+                    answer = Some(effect);
+                } else {
+                    self.shards[at].not_taken.push(effect);
                 }
             }
             if let Some(answer) = answer {
                 return answer;
             }
+            let issued = self.disk.next_write();
+            let shard = &mut self.shards[at];
+            let reads = shard.not_taken.extract_if(.., |effect| is_of_reading(effect));
+            shard.in_flight.extend(reads.map(|effect| (effect, issued)));
+            let is_needed = |(effect, _): &(Effect, u64)| is_of_reading(effect);
+            let next = self.shards[at].in_flight.iter().position(is_needed);
+            let (effect, issued) = self.shards[at].in_flight.remove(next.expect("an answer waits for reads"));
+            let completion = self.perform(at, effect, issued, false);
+            self.shards[at].core.complete(completion);
         }
     }
 
@@ -227,4 +243,9 @@ impl World {
         }
         Ok(())
     }
+}
+
+/// What a fetch or a search may wait for.
+fn is_of_reading(effect: &Effect) -> bool {
+    matches!(effect, Effect::ReadSegment { .. } | Effect::ReadIndex { .. } | Effect::WriteIndex { .. })
 }

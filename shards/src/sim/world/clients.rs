@@ -78,11 +78,11 @@ impl World {
             let uid = self.last_uid;
             let values: Vec<Vec<u8>> = (0..records).map(|i| payload(id, uid, i, bytes)).collect();
             let client = self.clients.get_mut(&id).expect("every log has a client");
-            let header = fixture::Header::idempotent(
-                client.producer,
-                ProducerEpoch(0),
-                Sequence(client.next_sequence),
-            );
+            // Producers' clocks differ, and so do their batches' times.
+            let base_timestamp = Timestamp(self.now - self.random.below(20_000) as i64);
+            let sequence = Sequence(client.next_sequence);
+            let header = fixture::Header::idempotent(client.producer, ProducerEpoch(0), sequence);
+            let header = fixture::Header { base_timestamp, ..header };
             client.next_sequence += i32::try_from(records).expect("few");
             client.queue.push_back((uid, fixture::batch(&header, &values)));
         }

@@ -38,7 +38,9 @@ impl World {
     }
 
     pub(super) fn take_effects(&mut self, at: usize) -> Result<(), Violation> {
-        for effect in self.shards[at].core.take_effects() {
+        let mut effects = std::mem::take(&mut self.shards[at].not_taken);
+        effects.extend(self.shards[at].core.take_effects());
+        for effect in effects {
             match effect {
                 Effect::Appended { tag, result } => self.appended(at, tag, result.map(|a| a.base_offset))?,
                 Effect::Fetched { tag, result } => {
@@ -151,7 +153,7 @@ impl World {
         let fails = self.random.per_mille(self.profile.errors)
             || (is_flush && self.random.per_mille(self.profile.flush_errors))
             || has_no_space;
-        let (operation, buffer) = self.perform(at, effect, issued, fails);
+        let mut completion = self.perform(at, effect, issued, fails);
         let error = match () {
             () if has_no_space => OperationError::Os(28),
             () if self.random.per_mille(500) => OperationError::Os(5),
@@ -160,11 +162,11 @@ impl World {
         if has_no_space {
             self.hits.count("no space left");
         }
-        let result = if fails { Err(error) } else { Ok(()) };
         if fails {
+            completion.result = Err(error);
             self.hits.count("operation failed");
         }
-        self.shards[at].core.complete(Completion { operation, result, buffer });
+        self.shards[at].core.complete(completion);
         self.take_effects(at)
     }
 
@@ -207,13 +209,7 @@ impl World {
     }
 
     /// Does what an operation says, or a part of it if it fails.
-    pub(super) fn perform(
-        &mut self,
-        at: usize,
-        effect: Effect,
-        issued: u64,
-        fails: bool,
-    ) -> (Operation, Option<crate::memory::AlignedBuffer>) {
+    pub(super) fn perform(&mut self, at: usize, effect: Effect, issued: u64, fails: bool) -> Completion {
         let path = path_of(&effect, at).unwrap_or_default();
         let landing = match &effect {
             Effect::WriteJournal { position, .. } | Effect::WriteSegment { position, .. } => {
@@ -230,11 +226,11 @@ impl World {
                 if durable && !fails {
                     self.disk.flush_write(&path, landing, bytes.len());
                 }
-                (operation, None)
+                Completion::of(operation, Ok(()))
             }
             Effect::WriteSegment { operation, bytes, .. } => {
                 self.disk.write(&path, landing, &bytes, &mut lands);
-                (operation, None)
+                Completion::of(operation, Ok(()))
             }
             Effect::FlushJournal { operation } | Effect::FlushSegment { operation, .. } => {
                 if fails {
@@ -242,12 +238,12 @@ impl World {
                 } else {
                     self.disk.flush(&path, issued);
                 }
-                (operation, None)
+                Completion::of(operation, Ok(()))
             }
             change @ (Effect::GrowJournal { .. }
             | Effect::CreateSegment { .. }
             | Effect::FlushDirectory { .. }
-            | Effect::TrimSegment { .. }) => (self.change_file(&path, &change, fails), None),
+            | Effect::TrimSegment { .. }) => Completion::of(self.change_file(&path, &change, fails), Ok(())),
             Effect::ReadSegment { operation, position, mut buffer, .. } => {
                 let mut read = self.disk.read(&path, position, &mut buffer);
                 if random.per_mille(short_reads) && read > BLOCK_BYTES {
@@ -255,13 +251,20 @@ impl World {
                     self.hits.count("read came up short");
                 }
                 buffer.set_length(read);
-                (operation, Some(buffer))
+                Completion { buffer: Some(buffer), ..Completion::of(operation, Ok(())) }
+            }
+            Effect::ReadIndex { operation, file } => {
+                Completion { index: self.index_on_disk(file), ..Completion::of(operation, Ok(())) }
+            }
+            Effect::WriteIndex { operation, file, index } => {
+                self.put_index(file, &index, fails);
+                Completion { index: Some(index), ..Completion::of(operation, Ok(())) }
             }
             Effect::CommitManifest { operation, manifest } => {
                 if !fails {
                     self.disk.replace(&manifest_path(&self.shards[at].manifest), &manifest.encode());
                 }
-                (operation, None)
+                Completion::of(operation, Ok(()))
             }
             other => unreachable!("{other:?} is no operation"),
         }
@@ -422,7 +425,9 @@ pub(super) fn path_of(effect: &Effect, at: usize) -> Option<String> {
         | Effect::WriteSegment { file, .. }
         | Effect::FlushSegment { file, .. }
         | Effect::TrimSegment { file, .. }
-        | Effect::ReadSegment { file, .. } => Some(segment_path(*file)),
+        | Effect::ReadSegment { file, .. }
+        | Effect::ReadIndex { file, .. }
+        | Effect::WriteIndex { file, .. } => Some(segment_path(*file)),
         _ => None,
     }
 }

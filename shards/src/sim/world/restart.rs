@@ -17,6 +17,9 @@ impl World {
             .collect();
         self.count_running();
         self.crash(loss);
+        if self.random.per_mille(self.profile.hurt_index) {
+            self.hurt_an_index();
+        }
         let mut flipped = match loss {
             Some(Loss::Damage) => self.do_damage(),
             _ => Flipped::Anywhere,
@@ -120,6 +123,7 @@ impl World {
                 ("roll by size", counts.rolled_by_size),
                 ("roll by time", counts.rolled_by_time),
                 ("checkpoint completed", counts.checkpoints),
+                ("index forgotten", counts.indexes_forgotten),
                 (
                     "partition stopped",
                     shard.core.partitions().filter(|p| p.stopped_from.is_some()).count() as u64,
@@ -174,6 +178,7 @@ impl World {
                         self.hits.count("died while the journal grew");
                     }
                     Effect::CreateSegment { .. } if self.random.per_mille(500) => self.disk.create(&path),
+                    Effect::WriteIndex { file, index, .. } => self.put_index(file, &index, true),
                     Effect::CommitManifest { manifest, .. } if self.random.per_mille(500) => {
                         self.disk.replace(&manifest_path(&self.shards[at].manifest), &manifest.encode());
                         self.hits.count("died behind a manifest");
@@ -242,7 +247,12 @@ impl World {
             for part in opened.set_aside {
                 core.set_aside(part);
             }
-            self.shards.push(Running { core, manifest: opened.manifest, in_flight: Vec::new() });
+            self.shards.push(Running {
+                core,
+                manifest: opened.manifest,
+                in_flight: Vec::new(),
+                not_taken: Vec::new(),
+            });
         }
     }
 
@@ -256,6 +266,8 @@ impl World {
             digested_bytes_per_checkpoint: 200 << 10,
             read_bytes: 8 << 10,
             journal_bytes_max: 256 << 10,
+            index_bytes_max: self.profile.index_bytes,
+            index_files_from_bytes: 1,
         }
     }
 
