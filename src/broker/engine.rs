@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use corelane_shards::clock::{self, Moment};
 use corelane_shards::core::effect::Millis;
+use corelane_shards::core::partition::SegmentTime;
 use corelane_shards::engine::Log;
 use corelane_shards::memory::Slice;
 use corelane_shards::net::ListenerIndex;
@@ -117,6 +118,27 @@ impl BrokerEngine {
             listener: &settings.listeners[at].name,
             settings,
         }
+    }
+
+    /// Where to look for the first record that is not before `from` and not older than `timestamp`, if there may be one.
+    pub(super) async fn seek(
+        &self,
+        partition: PartitionId,
+        timestamp: Timestamp,
+        from: Offset,
+    ) -> Result<Option<Offset>, FetchError> {
+        self.logs.seek(partition, timestamp, from).await
+    }
+
+    /// How late the segments of a log are that hold anything from `start` on.
+    pub(super) async fn segment_times(
+        &self,
+        partition: PartitionId,
+        start: Offset,
+    ) -> Result<Vec<SegmentTime>, FetchError> {
+        let look = move |log: &Log| log.with_partition(partition, |p| p.segment_times(start));
+        let times = self.logs.ask(partition, look).await.ok().flatten();
+        times.ok_or(FetchError::UnknownPartition)
     }
 }
 

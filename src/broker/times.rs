@@ -1,9 +1,11 @@
-//! Looking records up by time: segments and batches by their largest timestamp, records by decoding the one batch that
-//! holds the answer.
+//! Looking records up by time: segments by their largest timestamp, batches by the segment's index and then by theirs,
+//! records by decoding the one batch that holds the answer. So a look reads one segment's index and one or a few batches; where
+//! a segment has no index, it is read through, and none but it.
 //!
 //! A batch that cannot be decompressed (malformed, or larger than a body may become) is answered as a whole, by its first
 //! offset and base time: at most one batch too early, never too late.
 
+use std::cmp::Reverse;
 use std::io::{self, Read};
 
 use corelane_shards::format::batch::{BatchView, TimestampType};
@@ -13,8 +15,19 @@ use super::engine::BrokerEngine;
 use crate::api::engine::{Engine, FetchError, TimestampOffset};
 use crate::records::{self, byte, varint};
 
-/// How much of a log is read at a time while looking. Bytes.
+/// What is read first where an index says where to look. Bytes.
+const LOOK_BYTES: usize = 64 << 10;
+
+/// How much is read at a time while looking on. Bytes.
 const READ_BYTES: usize = 1 << 20;
+
+/// A part of a log.
+#[derive(Clone, Copy)]
+struct Part {
+    partition: PartitionId,
+    start: Offset,
+    end: Offset,
+}
 
 /// The first visible record whose time is at least `timestamp`.
 pub(super) async fn first_at_or_after(
@@ -22,26 +35,75 @@ pub(super) async fn first_at_or_after(
     partition: PartitionId,
     timestamp: Timestamp,
 ) -> Result<Option<TimestampOffset>, FetchError> {
-    let mut found = None;
     let start = engine.offsets(partition).await?.log_start;
-    scan(engine, partition, start, |batch| {
-        if batch.max_timestamp() >= timestamp {
-            found = record_at_or_after(batch, timestamp);
-        }
-        found.is_none()
-    })
-    .await?;
-    Ok(found)
+    first_in(engine, Part { partition, start, end: Offset(i64::MAX) }, timestamp).await
 }
 
 /// The visible record with the greatest time, the first of them if there are several.
+///
+/// Segments are looked at from the latest on, and mostly one of them. A segment may be less late than it is said to be, where
+/// its latest records are deleted or not visible or were cut off.
 pub(super) async fn latest(
     engine: &BrokerEngine,
     partition: PartitionId,
 ) -> Result<Option<TimestampOffset>, FetchError> {
-    let mut latest: Option<(Timestamp, Offset)> = None;
     let start = engine.offsets(partition).await?.log_start;
-    scan(engine, partition, start, |batch| {
+    let mut segments = engine.segment_times(partition, start).await?;
+    segments.sort_by_key(|segment| (Reverse(segment.max_timestamp), segment.base));
+    let mut latest: Option<TimestampOffset> = None;
+    for segment in segments {
+        let rank = |found: &TimestampOffset| (Reverse(found.timestamp), found.offset);
+        if latest.is_some_and(|found| rank(&found) < (Reverse(segment.max_timestamp), segment.base)) {
+            break;
+        }
+        let part = Part { partition, start: segment.base.max(start), end: segment.end };
+        let found = latest_in(engine, part, segment.max_timestamp).await?;
+        latest = latest.into_iter().chain(found).min_by_key(rank);
+    }
+    Ok(latest)
+}
+
+/// The first visible record in a part of a log whose time is at least `timestamp`.
+async fn first_in(
+    engine: &BrokerEngine,
+    part: Part,
+    timestamp: Timestamp,
+) -> Result<Option<TimestampOffset>, FetchError> {
+    let (mut from, mut bytes_max) = (part.start, LOOK_BYTES);
+    // Asked again behind each piece, a segment that ends without an answer leads on to the next one that may have it.
+    while let Some(offset) = engine.seek(part.partition, timestamp, from).await? {
+        let fetched = engine.start_fetch(part.partition, offset, bytes_max).await?;
+        for bytes in &fetched.batches {
+            let (batch, _) = BatchView::parse(bytes).map_err(|_| FetchError::Damaged)?;
+            if batch.base_offset() >= part.end {
+                return Ok(None);
+            }
+            if batch.max_timestamp() >= timestamp
+                && let Some(found) = record_at_or_after(&batch, timestamp, part.start)
+            {
+                return Ok(Some(found));
+            }
+            from = Offset(batch.last_offset().get() + 1);
+        }
+        if fetched.batches.is_empty() || from >= part.end {
+            return Ok(None);
+        }
+        bytes_max = READ_BYTES;
+    }
+    Ok(None)
+}
+
+/// The visible record with the greatest time in a part of a log, none of whose records is later than `expected`.
+async fn latest_in(
+    engine: &BrokerEngine,
+    part: Part,
+    expected: Timestamp,
+) -> Result<Option<TimestampOffset>, FetchError> {
+    if let Some(found) = first_in(engine, part, expected).await? {
+        return Ok(Some(found));
+    }
+    let mut latest: Option<(Timestamp, Offset)> = None;
+    scan(engine, part, |batch| {
         if latest.is_none_or(|(time, _)| time < batch.max_timestamp()) {
             latest = Some((batch.max_timestamp(), batch.base_offset()));
         }
@@ -49,64 +111,67 @@ pub(super) async fn latest(
     })
     .await?;
     let Some((time, offset)) = latest else { return Ok(None) };
-    // Times mostly grow, so decoding each new latest batch would be decoding the whole log: only the last is.
+    // Times mostly grow, so decoding each new latest batch would be decoding the whole part: only the last is.
     let mut found = None;
-    scan(engine, partition, offset.max(start), |batch| {
-        found = record_at_or_after(batch, time);
+    scan(engine, Part { start: offset.max(part.start), ..part }, |batch| {
+        found = record_at_or_after(batch, time, part.start);
         false
     })
     .await?;
     Ok(found)
 }
 
-/// Shows each visible batch from `offset` on, in order, until `look` has seen enough.
+/// Shows each visible batch of a part, in order, until `look` has seen enough.
 async fn scan(
     engine: &BrokerEngine,
-    partition: PartitionId,
-    mut offset: Offset,
+    part: Part,
     mut look: impl FnMut(&BatchView<'_>) -> bool,
 ) -> Result<(), FetchError> {
-    loop {
-        let fetched = engine.start_fetch(partition, offset, READ_BYTES).await?;
+    let mut offset = part.start;
+    while offset < part.end {
+        let fetched = engine.start_fetch(part.partition, offset, READ_BYTES).await?;
         if fetched.batches.is_empty() {
             return Ok(());
         }
         for bytes in &fetched.batches {
             let (batch, _) = BatchView::parse(bytes).map_err(|_| FetchError::Damaged)?;
-            if !look(&batch) {
+            if batch.base_offset() >= part.end || !look(&batch) {
                 return Ok(());
             }
             offset = Offset(batch.last_offset().get() + 1);
         }
     }
+    Ok(())
 }
 
-/// The first record of the batch whose time is at least `timestamp`.
-fn record_at_or_after(batch: &BatchView<'_>, timestamp: Timestamp) -> Option<TimestampOffset> {
+/// The first record of the batch from `start` on whose time is at least `timestamp`.
+fn record_at_or_after(batch: &BatchView<'_>, timestamp: Timestamp, start: Offset) -> Option<TimestampOffset> {
     let at = |offset, timestamp| TimestampOffset { timestamp, offset, epoch: batch.leader_epoch() };
+    let base_offset = batch.base_offset();
     if batch.timestamp_type() == TimestampType::LogAppendTime {
-        return Some(at(batch.base_offset(), batch.max_timestamp()));
+        return Some(at(base_offset.max(start), batch.max_timestamp()));
     }
     let base = batch.base_timestamp();
-    match search(batch, timestamp.get().saturating_sub(base.get())) {
+    let wanted = timestamp.get().saturating_sub(base.get());
+    match search(batch, wanted, start.get().saturating_sub(base_offset.get())) {
         Some(found) => found.map(|(time_delta, offset_delta)| {
-            let offset = Offset(batch.base_offset().get().saturating_add(offset_delta));
+            let offset = Offset(base_offset.get().saturating_add(offset_delta));
             at(offset, Timestamp(base.get().saturating_add(time_delta)))
         }),
-        None => Some(at(batch.base_offset(), base)),
+        None => Some(at(base_offset.max(start), base)),
     }
 }
 
-/// The time and offset deltas of the first record whose time delta is at least `wanted`, if there is one; none if the
-/// records cannot be read that far. Nothing is read beyond that record's deltas.
-fn search(batch: &BatchView<'_>, wanted: i64) -> Option<Option<(i64, i64)>> {
+/// The time and offset deltas of the first record whose time delta is at least `wanted` and whose offset delta at least
+/// `first`, if there is one; none if the records cannot be read that far. Nothing is read beyond that record's deltas.
+fn search(batch: &BatchView<'_>, wanted: i64, first: i64) -> Option<Option<(i64, i64)>> {
     let mut records = records::open(batch.codec(), batch.body())?;
     for _ in 0..batch.record_count() {
         let length = u64::try_from(varint(&mut records)?).ok()?;
         let mut record = records.by_ref().take(length);
         let _attributes = byte(&mut record)?;
         let (time_delta, offset_delta) = (varint(&mut record)?, varint(&mut record)?);
-        if time_delta >= wanted {
+        if time_delta >= wanted && offset_delta >= first {
             return Some(Some((time_delta, offset_delta)));
         }
         let unread = record.limit();
@@ -132,7 +197,11 @@ mod tests {
     const BASE: i64 = 1_700_000_000_000;
 
     fn found(batch: &BatchView<'_>, timestamp: i64) -> Option<(i64, i64)> {
-        let found = record_at_or_after(batch, Timestamp(timestamp))?;
+        found_from(batch, timestamp, Offset(0))
+    }
+
+    fn found_from(batch: &BatchView<'_>, timestamp: i64, start: Offset) -> Option<(i64, i64)> {
+        let found = record_at_or_after(batch, Timestamp(timestamp), start)?;
         Some((found.offset.get() - batch.base_offset().get(), found.timestamp.get() - BASE))
     }
 
@@ -145,6 +214,16 @@ mod tests {
             {
                 assert_eq!(found(&batch, BASE + wanted), answer, "{:?} {wanted}", batch.codec());
             }
+        }
+    }
+
+    #[test]
+    fn a_record_before_the_logs_start_is_not_found() {
+        for bytes in BATCHES {
+            let (batch, _) = BatchView::parse(bytes).unwrap();
+            let start = Offset(batch.base_offset().get() + 5);
+            assert_eq!(found_from(&batch, BASE + 15, start), Some((5, 35)), "{:?}", batch.codec());
+            assert_eq!(found_from(&batch, BASE + 63, start), Some((9, 63)), "{:?}", batch.codec());
         }
     }
 

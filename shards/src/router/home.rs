@@ -11,7 +11,7 @@ use super::slots::Key;
 use crate::core::effect::{Appended, Fetched};
 use crate::core::{Acks, AppendError, FetchError};
 use crate::engine::{Log, Reply, Watch};
-use crate::types::{Offset, PartitionId};
+use crate::types::{Offset, PartitionId, Timestamp};
 
 /// The logs of one shard as the router calls on them, see [`Log`]. Clones are the same logs.
 pub trait Home: Clone + 'static {
@@ -33,6 +33,14 @@ pub trait Home: Clone + 'static {
         offset: Offset,
         bytes_max: usize,
     ) -> Reply<Result<Fetched, FetchError>>;
+
+    /// Where to look for the first record that is not before `from` and not older than `timestamp`.
+    fn seek(
+        &self,
+        partition: PartitionId,
+        timestamp: Timestamp,
+        from: Offset,
+    ) -> Reply<Result<Option<Offset>, FetchError>>;
 
     /// Waits for a record at `offset` to become visible; `None` if it is, or there is no such log.
     fn watch(&self, partition: PartitionId, offset: Offset) -> Option<Self::Watch>;
@@ -70,6 +78,15 @@ impl Home for Log {
         bytes_max: usize,
     ) -> Reply<Result<Fetched, FetchError>> {
         Log::fetch(self, partition, offset, bytes_max)
+    }
+
+    fn seek(
+        &self,
+        partition: PartitionId,
+        timestamp: Timestamp,
+        from: Offset,
+    ) -> Reply<Result<Option<Offset>, FetchError>> {
+        Log::seek(self, partition, timestamp, from)
     }
 
     fn watch(&self, partition: PartitionId, offset: Offset) -> Option<Watch> {
@@ -148,6 +165,10 @@ pub(super) fn serve<H: Home>(router: &Rc<Router<H>>, home: &H, asker: Asker<H>, 
             reply.call_back(move |result| {
                 back.answer(asker, Answer::Fetched(result.map(|fetched| Box::new(copied(&fetched)))));
             });
+        }
+        Ask::Seek { timestamp, from } => {
+            let reply = home.seek(partition, timestamp, from);
+            reply.call_back(move |result| back.answer(asker, Answer::Sought(result)));
         }
         Ask::Watch { offset, watch } => {
             let from = match &asker {

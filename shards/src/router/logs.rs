@@ -12,7 +12,7 @@ use crate::core::effect::{Appended, Fetched};
 use crate::core::{Acks, AppendError, FetchError};
 use crate::engine::{Log, Reply};
 use crate::memory::Slice;
-use crate::types::{Offset, PartitionId};
+use crate::types::{Offset, PartitionId, Timestamp};
 
 /// A handle on the logs of all shards, for the shard that the calling code runs on.
 ///
@@ -117,6 +117,30 @@ impl<H: Home> Logs<H> {
         let waiter: Waiter<H> = Box::new(move |answer| {
             promise.answer(match answer {
                 Answer::Fetched(result) => result.map(|copied| arrived(*copied)),
+                _ => Err(FetchError::UnknownPartition),
+            });
+        });
+        self.router.call(question, waiter);
+        reply
+    }
+
+    /// Where to look for a time; see [`Log::seek`].
+    ///
+    /// [`FetchError::UnknownPartition`] if the owner ended before it answered.
+    pub fn seek(
+        &self,
+        partition: PartitionId,
+        timestamp: Timestamp,
+        from: Offset,
+    ) -> Reply<Result<Option<Offset>, FetchError>> {
+        if self.router.is_at_home(partition) {
+            return self.home.seek(partition, timestamp, from);
+        }
+        let (promise, reply) = Reply::new();
+        let question = Question { partition, ask: Ask::Seek { timestamp, from } };
+        let waiter: Waiter<H> = Box::new(move |answer| {
+            promise.answer(match answer {
+                Answer::Sought(result) => result,
                 _ => Err(FetchError::UnknownPartition),
             });
         });

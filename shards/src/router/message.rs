@@ -6,7 +6,7 @@ use super::slots::Key;
 use crate::core::effect::Appended;
 use crate::core::{Acks, AppendError, FetchError};
 use crate::memory::Lent;
-use crate::types::{Offset, PartitionId};
+use crate::types::{Offset, PartitionId, Timestamp};
 
 /// Which state of the ownership of logs a call was routed by. Grows with each move of a log between running shards.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,6 +67,10 @@ pub(super) enum Ask<H> {
         offset: Offset,
         bytes_max: usize,
     },
+    Seek {
+        timestamp: Timestamp,
+        from: Offset,
+    },
     /// `watch` names the wait at the asking shard.
     Watch {
         offset: Offset,
@@ -80,6 +84,7 @@ pub(super) enum Answer<H> {
     /// The batch goes home.
     Appended(Result<Appended, AppendError>, Lent),
     Fetched(Result<Box<Copied>, FetchError>),
+    Sought(Result<Option<Offset>, FetchError>),
     /// Whether [`Message::Advanced`] will follow; if not there is nothing to wait for.
     Watching(bool),
     Seen(Box<dyn Any + Send>),

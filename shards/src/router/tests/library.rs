@@ -18,7 +18,7 @@ use crate::engine::Reply;
 use crate::engine::reply::Promise;
 use crate::net::{Counters, Snapshot};
 use crate::ring::{Doorbell, Notify};
-use crate::types::{Offset, PartitionId, PartitionIndex, ShardIndex, TopicId};
+use crate::types::{Offset, PartitionId, PartitionIndex, ShardIndex, TopicId, Timestamp};
 
 pub(super) fn log(index: u16) -> PartitionId {
     PartitionId { topic: TopicId([7; 16]), index: PartitionIndex(i32::from(index)) }
@@ -120,6 +120,11 @@ impl Home for Shelf {
         let end = self.library.borrow().logs.get(&id).map_or(0, Vec::len);
         let high_watermark = Offset(i64::try_from(end).expect("few"));
         Reply::ready(Ok(Fetched { batches: Vec::new(), high_watermark, log_start: Offset(0) }))
+    }
+
+    fn seek(&self, id: PartitionId, _: Timestamp, from: Offset) -> Reply<Result<Option<Offset>, FetchError>> {
+        self.check(id);
+        Reply::ready(Ok(Some(from)))
     }
 
     fn watch(&self, id: PartitionId, offset: Offset) -> Option<Waits> {
