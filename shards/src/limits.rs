@@ -36,7 +36,7 @@ pub const LARGE_SEGMENTS_PER_COMMIT: usize = 4;
 /// Bytes of large batches after which a checkpoint is due, so that recovery reads a bounded amount.
 pub const DIGESTED_BYTES_PER_CHECKPOINT: u64 = 1 << 30;
 
-/// A disk read's least size, which is also its read-ahead. Bytes.
+/// A disk read's least size. Bytes.
 pub const READ_BYTES: usize = 64 << 10;
 
 /// Segment flushes that a checkpoint has under way at a time.
@@ -53,6 +53,12 @@ pub const VOUCH_AFTER_MS: i64 = 10;
 
 /// A fetch's first read is no larger, whatever its client would take; it goes on for a batch that is. Bytes.
 pub const FETCH_READ_BYTES_MAX: usize = 1 << 20;
+
+/// Memory of a shard for what is read ahead of consumers; pieces that nobody asked for longest go beyond it. Bytes.
+pub const READ_AHEAD_BYTES_MAX: usize = 64 << 20;
+
+/// Ends of fetches that a shard remembers, to see which fetches continue them.
+pub const READ_CURSORS_MAX: usize = 1024;
 
 /// The largest single disk read: a batch of the largest size that a topic may allow, and its surroundings. Bytes.
 pub const READ_BYTES_MAX: usize = 64 << 20;

@@ -34,6 +34,12 @@ pub struct Counts {
     pub operations_failed: u64,
     /// Checkpoints whose manifest is durable.
     pub checkpoints: u64,
+    /// Pieces read before they were asked for, and of these, how many were ready when they were.
+    pub reads_ahead: u64,
+    /// See above.
+    pub reads_ahead_used: u64,
+    /// Fetches that waited for a read that was under way already.
+    pub reads_joined: u64,
     /// Indexes of segments that memory ran short for.
     pub indexes_forgotten: u64,
 }

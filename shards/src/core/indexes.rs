@@ -155,6 +155,13 @@ impl Shard {
         true
     }
 
+    /// Has the index of a segment read that a reader comes to soon, so that it learns what its files lack.
+    pub(super) fn prepare_index(&mut self, file: SegmentFile) {
+        if self.segment_of(file).is_some_and(|segment| segment.index.is_unread()) {
+            self.read_index(file);
+        }
+    }
+
     fn read_index(&mut self, file: SegmentFile) {
         let segment = self.segment_of(file).expect("it was just looked at");
         segment.index.await_files();

@@ -5,6 +5,7 @@
 //! | [`shard`] | [`Shard`]: the core as its driver sees it |
 //! | [`effect`] | everything it asks for and is told |
 //! | `append`, `commit`, `checkpoint`, `reads` | what happens to a batch, in this order |
+//! | `ahead` | what is read before it is asked for |
 //! | `counts`, [`notice`] | how often, and what an operator should hear of |
 //! | [`journal`] | groups: staged, closed, written, flushed, trimmed |
 //! | `indexes` | the segments' index files: when they are written, read, and let go of |
@@ -15,6 +16,7 @@
 //! Nothing here knows a clock, a disk, a socket or a future, so production drives it from completions and the simulator
 //! from a seeded heap.
 
+mod ahead;
 mod append;
 mod checkpoint;
 mod commit;

@@ -28,11 +28,16 @@ pub(super) struct Wanted {
 }
 
 /// A fetch that waits for the disk.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Read {
     tag: Tag,
     partition: PartitionId,
     offset: Offset,
     bytes_max: usize,
+    /// Whether the fetch continues another one.
+    is_in_order: bool,
+    /// Whether the bytes were asked for before this fetch came, and may lack what it wants.
+    may_be_old: bool,
     /// Where files of an index said that a batch begins, until one was found there.
     is_hinted: bool,
     /// Where the bytes read begin, at a batch.
@@ -43,10 +48,42 @@ pub(super) struct Read {
     short_reads: u32,
 }
 
+/// A disk read under way, and who waits for it: nobody, if it is ahead of its consumer.
+pub(super) struct Reading {
+    partition: PartitionId,
+    /// Where it begins, at a batch.
+    place: Place,
+    waiting: Vec<Read>,
+    /// What it takes of the memory for reading ahead.
+    ahead_bytes: usize,
+}
+
+impl Read {
+    /// The log.
+    pub(super) fn partition(&self) -> PartitionId {
+        self.partition
+    }
+
+    /// Where it began.
+    pub(super) fn place(&self) -> Place {
+        self.place
+    }
+
+    /// What its consumer takes at a time. Bytes.
+    pub(super) fn bytes_max(&self) -> usize {
+        self.bytes_max
+    }
+
+    /// Whether its fetch continues another one.
+    pub(super) fn is_in_order(&self) -> bool {
+        self.is_in_order
+    }
+}
+
 /// What a piece of a segment gave.
 enum Scanned {
-    /// Batches to serve.
-    Found(Vec<Slice>),
+    /// Batches to serve, the offset behind them, and the position.
+    Found(Vec<Slice>, Offset, u64),
     /// Nothing yet; go on where this offset is expected, at this position, with a read of at least so many bytes.
     GoOn(Offset, u64, usize),
     /// What should begin with this offset, at this position, is not what was written.
@@ -75,8 +112,34 @@ impl Shard {
         if let Some(batches) = partition.cached_from(offset, visible_end, bytes_max) {
             return Ok(Some(self.lend(id, visible_end, batches)));
         }
-        self.fetch_from_disk(Wanted { tag, partition: id, offset, bytes_max })?;
+        let wanted = Wanted { tag, partition: id, offset, bytes_max };
+        if let Some(cursor) = self.cursors.get(id, offset) {
+            return self.fetch_in_order(wanted, cursor);
+        }
+        self.fetch_from_disk(wanted)?;
         Ok(None)
+    }
+
+    /// Goes on where another fetch ended: from the piece that was read ahead, or with a read of its own.
+    fn fetch_in_order(&mut self, wanted: Wanted, place: Place) -> Result<Option<Fetched>, FetchError> {
+        let Wanted { tag, partition, offset, bytes_max } = wanted;
+        let read = Read {
+            tag,
+            partition,
+            offset,
+            bytes_max,
+            is_in_order: true,
+            may_be_old: false,
+            is_hinted: false,
+            place,
+            expected: offset,
+            short_reads: 0,
+        };
+        if let Some(bytes) = self.aheads.take(partition, place) {
+            self.counts.reads_ahead_used += 1;
+            return self.scanned(Read { may_be_old: true, ..read }, bytes);
+        }
+        self.read_or_join(read).map(|()| None)
     }
 
     /// Reads what is wanted, once the index of its segment is here.
@@ -87,16 +150,43 @@ impl Shard {
             return Err(self.damaged(id, Place { segment: offset, position: 0 }, offset));
         };
         let file = partition.file(base);
-        if offset > base && self.waits_for_index(file, Wait::Fetch(wanted)) {
+        // Also at the segment's first batch: what a reader passes while its index is away is not learnt.
+        if self.waits_for_index(file, Wait::Fetch(wanted)) {
             return Ok(());
         }
         let partition = self.partitions.get(&id).expect("just seen");
         let (place, expected) = partition.place_before(offset).ok_or(FetchError::Damaged)?;
         let is_hinted = partition.segment_at(offset).is_some_and(|s| s.index.is_from_files());
         let is_hinted = is_hinted && place.position > 0;
-        let read = Read { tag, partition: id, offset, bytes_max, is_hinted, place, expected, short_reads: 0 };
-        let bytes = self.tuning.read_bytes.max(bytes_max.min(crate::limits::FETCH_READ_BYTES_MAX));
-        self.read(read, bytes)
+        let read = Read {
+            tag,
+            partition: id,
+            offset,
+            bytes_max,
+            is_in_order: false,
+            may_be_old: false,
+            is_hinted,
+            place,
+            expected,
+            short_reads: 0,
+        };
+        self.read_or_join(read)
+    }
+
+    /// How much is read for a fetch at first. Bytes.
+    pub(super) fn read_bytes(&self, bytes_max: usize) -> usize {
+        self.tuning.read_bytes.max(bytes_max.min(crate::limits::FETCH_READ_BYTES_MAX))
+    }
+
+    /// Waits for a read of the same place that is under way, or begins one.
+    fn read_or_join(&mut self, read: Read) -> Result<(), FetchError> {
+        let under_way = self.reading.get(&(read.partition, read.place)).copied();
+        if let Some(reading) = under_way.and_then(|operation| self.reads.get_mut(&operation)) {
+            reading.waiting.push(Read { may_be_old: true, ..read });
+            self.counts.reads_joined += 1;
+            return Ok(());
+        }
+        self.read(read, self.read_bytes(read.bytes_max))
     }
 
     /// A fetch goes on that waited for an index.
@@ -167,17 +257,30 @@ impl Shard {
     }
 
     fn read(&mut self, read: Read, bytes: usize) -> Result<(), FetchError> {
-        let lead = read.place.position % BLOCK_BYTES as u64;
-        let lead = usize::try_from(lead).expect("less than a block");
-        let mut buffer =
-            self.take_memory((lead + bytes).next_multiple_of(BLOCK_BYTES)).ok_or(FetchError::Busy)?;
-        buffer.set_length((lead + bytes).next_multiple_of(BLOCK_BYTES));
-        let file = read.file();
-        let operation = self.operations.begin(Purpose::Read(file));
-        let position = read.place.position - lead as u64;
-        self.reads.insert(operation, read);
-        self.effects.push(Effect::ReadSegment { operation, file, position, buffer });
+        let lead = lead_of(read.place);
+        let length = (lead + bytes).next_multiple_of(BLOCK_BYTES);
+        let mut buffer = self.take_memory(length).ok_or(FetchError::Busy)?;
+        buffer.set_length(length);
+        let read = Read { may_be_old: false, ..read };
+        self.begin_read(read.partition, read.place, vec![read], buffer);
         Ok(())
+    }
+
+    /// Asks for the blocks from the one that `place` lies in.
+    pub(super) fn begin_read(
+        &mut self,
+        partition: PartitionId,
+        place: Place,
+        waiting: Vec<Read>,
+        buffer: AlignedBuffer,
+    ) {
+        let file = SegmentFile { partition, base: place.segment };
+        let operation = self.operations.begin(Purpose::Read(file));
+        let position = place.position - lead_of(place) as u64;
+        let ahead_bytes = if waiting.is_empty() { buffer.capacity() } else { 0 };
+        self.reads.insert(operation, Reading { partition, place, waiting, ahead_bytes });
+        self.reading.insert((partition, place), operation);
+        self.effects.push(Effect::ReadSegment { operation, file, position, buffer });
     }
 
     pub(super) fn read_completed(
@@ -186,21 +289,26 @@ impl Shard {
         result: Result<(), OperationError>,
         buffer: Option<AlignedBuffer>,
     ) {
-        let read = self.reads.remove(&operation).expect("a read completes once");
-        let tag = read.tag;
-        let answer = match (result, buffer) {
-            (Err(error), _) => {
-                let (file, error) = (read.file(), FetchError::Failed(error));
-                self.note_unreadable(file, read.place.position, read.expected, error);
-                Err(error)
+        let Reading { partition, place, waiting, ahead_bytes } =
+            self.reads.remove(&operation).expect("a read completes once");
+        if self.reading.get(&(partition, place)) == Some(&operation) {
+            self.reading.remove(&(partition, place));
+        }
+        let bytes = buffer.expect("a read gives its buffer back").freeze();
+        let unasked = (waiting.is_empty() && result.is_ok()).then(|| bytes.clone());
+        self.read_ahead_ended(partition, place, ahead_bytes, unasked);
+        for read in waiting {
+            let answer = match result {
+                Err(error) => {
+                    let (file, error) = (read.file(), FetchError::Failed(error));
+                    self.note_unreadable(file, read.place.position, read.expected, error);
+                    Err(error)
+                }
+                Ok(()) => self.scanned(read, bytes.clone()),
+            };
+            if let Some(result) = answer.transpose() {
+                self.effects.push(Effect::Fetched { tag: read.tag, result });
             }
-            (Ok(()), None) => panic!("a read gives its buffer back"),
-            (Ok(()), Some(buffer)) => self.scanned(read, buffer.freeze()),
-        };
-        match answer {
-            Ok(None) => {}
-            Ok(Some(fetched)) => self.effects.push(Effect::Fetched { tag, result: Ok(fetched) }),
-            Err(error) => self.effects.push(Effect::Fetched { tag, result: Err(error) }),
         }
     }
 
@@ -216,20 +324,27 @@ impl Shard {
         let checks = self.rules.hold(Rule::reads_are_checked);
         let partition = self.partitions.get_mut(&read.partition).ok_or(FetchError::UnknownPartition)?;
         let segment_end = partition.segment_end(read.place.segment).ok_or(FetchError::OffsetOutOfRange)?;
-        let mut scan = Scan { read: &read, partition, visible_end, checks, passed: Vec::new() };
+        let mut scan = Scan { read: &read, partition, visible_end, checks, noted: Vec::new() };
         let scanned = scan.batches(&bytes, segment_end);
-        let passed = scan.passed;
+        let noted = scan.noted;
         if let Some(segment) = partition.segment(read.place.segment) {
-            passed.iter().for_each(|batch| segment.index.passed(batch));
+            noted.iter().for_each(|batch| segment.index.passed(batch));
         }
         let file = partition.file(read.place.segment);
-        if !passed.is_empty() {
+        if !noted.is_empty() {
             self.index_learnt(file);
         }
         let partition = self.partitions.get(&read.partition).expect("just seen");
         match scanned {
-            Scanned::Found(batches) => Ok(Some(fetched(partition, visible_end, batches))),
-            Scanned::Damaged(..) if read.is_hinted && passed.is_empty() => {
+            Scanned::Found(batches, end, position) => {
+                let answer = fetched(partition, visible_end, batches);
+                self.served(&read, &bytes, end, position);
+                Ok(Some(answer))
+            }
+            Scanned::Damaged(..) if read.may_be_old => {
+                self.read(read, self.read_bytes(read.bytes_max)).map(|()| None)
+            }
+            Scanned::Damaged(..) if read.is_hinted && noted.is_empty() => {
                 self.read_without_files(read).map(|()| None)
             }
             Scanned::Damaged(expected, position) => {
@@ -282,6 +397,11 @@ impl Shard {
     }
 }
 
+/// How far inside its block a place lies. Bytes.
+pub(super) fn lead_of(place: Place) -> usize {
+    usize::try_from(place.position % BLOCK_BYTES as u64).expect("less than a block")
+}
+
 fn fetched(partition: &Partition, visible_end: Offset, batches: Vec<Slice>) -> Fetched {
     Fetched { batches, high_watermark: visible_end, log_start: partition.log_start }
 }
@@ -292,15 +412,15 @@ struct Scan<'a> {
     partition: &'a Partition,
     visible_end: Offset,
     checks: bool,
-    /// The batches before the offset asked for, for the index.
-    passed: Vec<Noted>,
+    /// Whole batches that the index does not know.
+    noted: Vec<Noted>,
 }
 
 impl Scan<'_> {
     /// Looks for batches from the read's offset on in the blocks it got.
     fn batches(&mut self, blocks: &Slice, segment_end: u64) -> Scanned {
         let read = self.read;
-        let lead = usize::try_from(read.place.position % BLOCK_BYTES as u64).expect("less than a block");
+        let lead = lead_of(read.place);
         let in_segment =
             usize::try_from(segment_end.saturating_sub(read.place.position)).unwrap_or(usize::MAX);
         let available = blocks.len().saturating_sub(lead);
@@ -310,6 +430,7 @@ impl Scan<'_> {
         let mut found: Vec<Slice> = Vec::new();
         let (mut size, mut expected) = (0, read.expected);
         let position = |at: usize| read.place.position + at as u64;
+        let mut end = (read.offset, 0);
         while let Some(next) = batches.next() {
             let (at, batch) = match next {
                 Ok((at, batch)) if self.belongs(&batch, expected) => (at, batch),
@@ -345,8 +466,15 @@ impl Scan<'_> {
             }
             size += length;
             found.push(bytes.narrow(at..at + length));
+            end = (expected, at + length);
+            if self.checks {
+                self.note(at, &batch);
+            }
         }
-        if found.is_empty() { more(read, expected, &batches, bytes.len()) } else { Scanned::Found(found) }
+        if found.is_empty() {
+            return more(read, expected, &batches, bytes.len());
+        }
+        Scanned::Found(found, end.0, read.place.position + end.1 as u64)
     }
 
     /// Whether the batch is the one that was written here, as far as its header shows. Offset and epoch lie outside the
@@ -364,18 +492,28 @@ impl Scan<'_> {
 
     /// Remembers a batch before the offset asked for, if it is whole: its time is believed from then on.
     fn pass(&mut self, at: usize, batch: &BatchView<'_>) {
-        let position = self.read.place.position + at as u64;
-        let known = self.partition.segments.binary_search_by_key(&self.read.place.segment, |s| s.base);
-        let known = known.map_or(0, |i| self.partition.segments[i].index.end());
-        if position < known || batch.check_crc().is_err() {
+        if self.is_news(at) && batch.check_crc().is_ok() {
+            self.note(at, batch);
+        }
+    }
+
+    /// Remembers a batch whose checksum is right.
+    fn note(&mut self, at: usize, batch: &BatchView<'_>) {
+        if !self.is_news(at) {
             return;
         }
-        self.passed.push(Noted {
+        self.noted.push(Noted {
             base: batch.base_offset(),
-            position,
+            position: self.read.place.position + at as u64,
             length: u32::try_from(batch.bytes().len()).expect("a batch's length field has 31 bits"),
             max_timestamp: batch.max_timestamp(),
         });
+    }
+
+    /// Whether the segment's index does not know the batch there.
+    fn is_news(&self, at: usize) -> bool {
+        let segment = self.partition.segment_at(self.read.place.segment);
+        segment.is_none_or(|segment| self.read.place.position + at as u64 >= segment.index.end())
     }
 }
 

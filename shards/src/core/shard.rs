@@ -6,14 +6,16 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::ahead::{Aheads, Cursors};
 use super::checkpoint::Checkpoint;
 use super::counts::Counts;
 use super::effect::{Acks, AppendError, Appended, Effect, Millis, Operation, SegmentFile, StopReason, Tag};
+use super::extents::Place;
 use super::indexes::Indexes;
 use super::journal::{Journal, Start};
 use super::notice::Notice;
 use super::partition::{Config, Large, Partition, TailBatch, Waiting};
-use super::reads::Read;
+use super::reads::Reading;
 use super::rules::Rules;
 use crate::format::manifest;
 use crate::limits;
@@ -39,6 +41,8 @@ pub struct Tuning {
     pub read_bytes: usize,
     /// The size to which a full journal may grow. Bytes.
     pub journal_bytes_max: u64,
+    /// Memory for what is read ahead of consumers. Bytes.
+    pub read_ahead_bytes_max: usize,
     /// Memory for the indexes of segments that are not appended to. Bytes.
     pub index_bytes_max: usize,
     /// From this size on a segment has index files. Bytes.
@@ -56,6 +60,7 @@ impl Default for Tuning {
             digested_bytes_per_checkpoint: limits::DIGESTED_BYTES_PER_CHECKPOINT,
             read_bytes: limits::READ_BYTES,
             journal_bytes_max: limits::JOURNAL_BYTES_MAX,
+            read_ahead_bytes_max: limits::READ_AHEAD_BYTES_MAX,
             index_bytes_max: limits::INDEX_BYTES_MAX,
             index_files_from_bytes: limits::INDEX_FILES_FROM_BYTES,
         }
@@ -185,7 +190,11 @@ pub struct Shard {
     removals: BTreeSet<PartitionId>,
     set_aside: Vec<manifest::Partition>,
     pub(super) log_starts: Vec<LogStartWaiting>,
-    pub(super) reads: BTreeMap<Operation, Read>,
+    pub(super) reads: BTreeMap<Operation, Reading>,
+    /// Of these, the newest of each place that others may wait for.
+    pub(super) reading: BTreeMap<(PartitionId, Place), Operation>,
+    pub(super) cursors: Cursors,
+    pub(super) aheads: Aheads,
     pub(super) indexes: Indexes,
     /// How scarce memory was when an append found none; nobody has been told of room since.
     pub(super) busy: Option<Scarcity>,
@@ -264,6 +273,9 @@ impl Shard {
             set_aside: Vec::new(),
             log_starts: Vec::new(),
             reads: BTreeMap::new(),
+            reading: BTreeMap::new(),
+            cursors: Cursors::default(),
+            aheads: Aheads::default(),
             indexes: Indexes::default(),
             busy: None,
             made_room: 0,
@@ -310,6 +322,8 @@ impl Shard {
         self.cache_order.retain(|(p, _)| *p != id);
         self.forget_in_checkpoint(id);
         self.indexes.forget(id);
+        self.aheads.forget(id);
+        self.cursors.forget(id);
         self.progress += 1;
         self.removals.insert(id);
         self.remove_files();
@@ -340,6 +354,11 @@ impl Shard {
     /// All logs of this shard.
     pub fn partitions(&self) -> impl Iterator<Item = &Partition> {
         self.partitions.values()
+    }
+
+    /// Whether [`Shard::take_effects`] would give some.
+    pub fn has_effects(&self) -> bool {
+        !self.effects.is_empty()
     }
 
     /// What is to be done, in order, since this was asked last.
@@ -411,9 +430,12 @@ impl Shard {
         }
     }
 
-    /// Slab memory, at the cost of the oldest cached batches if it must be.
+    /// Slab memory, at the cost of what was read ahead and then of the oldest cached batches if it must be.
     pub(super) fn take_memory(&mut self, bytes: usize) -> Option<AlignedBuffer> {
         let mut taken = self.slab.take(bytes);
+        while taken.is_none() && self.aheads.drop_oldest() {
+            taken = self.slab.take(bytes);
+        }
         // What the disk does not have yet keeps its turn.
         let mut kept = Vec::new();
         while taken.is_none()

@@ -119,13 +119,17 @@ impl Log {
     ) -> Reply<Result<Fetched, FetchError>> {
         let mut inner = self.inner.borrow_mut();
         let tag = inner.answers.tag();
-        match inner.core.fetch(partition, offset, bytes_max, tag) {
+        let result = inner.core.fetch(partition, offset, bytes_max, tag);
+        if inner.core.has_effects() {
+            // Also a fetch that was answered may have asked for what comes behind.
+            self.shard.notify();
+        }
+        match result {
             Ok(Some(fetched)) => Reply::ready(Ok(fetched)),
             Err(error) => Reply::ready(Err(error)),
             Ok(None) => {
                 let (promise, reply) = Reply::new();
                 inner.answers.fetches.insert(tag, promise);
-                self.shard.notify();
                 reply
             }
         }

@@ -152,6 +152,13 @@ impl Oracle {
         Ok(sent.end)
     }
 
+    /// The first offset of the batch that ends there.
+    pub fn base_of(&self, id: PartitionId, end: Offset) -> Option<Offset> {
+        let batches = &self.logs.get(&id)?.batches;
+        let at = batches.binary_search_by_key(&end, |b| b.end).ok()?;
+        Some(batches[at].base)
+    }
+
     /// Compares a recovered log, batch by batch, with what it was and what was promised of it.
     ///
     /// Gives back how many of the former batches survived.

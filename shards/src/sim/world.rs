@@ -89,6 +89,8 @@ struct Client {
     /// Sent and not appended yet, or to be sent again.
     queue: VecDeque<(u64, Vec<u8>)>,
     consumer_at: Offset,
+    /// Where another consumer is, that reads the log from its start again and again.
+    reader_at: Offset,
 }
 
 /// A log while the metadata store does not know it.

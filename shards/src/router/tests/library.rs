@@ -18,7 +18,7 @@ use crate::engine::Reply;
 use crate::engine::reply::Promise;
 use crate::net::{Counters, Snapshot};
 use crate::ring::{Doorbell, Notify};
-use crate::types::{Offset, PartitionId, PartitionIndex, ShardIndex, TopicId, Timestamp};
+use crate::types::{Offset, PartitionId, PartitionIndex, ShardIndex, Timestamp, TopicId};
 
 pub(super) fn log(index: u16) -> PartitionId {
     PartitionId { topic: TopicId([7; 16]), index: PartitionIndex(i32::from(index)) }

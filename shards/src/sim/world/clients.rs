@@ -169,8 +169,12 @@ impl World {
 
     pub(super) fn consumer_fetches(&mut self) -> Result<(), Violation> {
         let Some(id) = self.pick_log() else { return Ok(()) };
-        let anywhere = self.random.per_mille(300);
-        let from = if anywhere { Offset(0) } else { self.clients[&id].consumer_at };
+        let client = self.clients.get_mut(&id).expect("every log has a client");
+        if client.reader_at >= client.consumer_at || self.random.per_mille(50) {
+            client.reader_at = Offset(0);
+        }
+        let reads_again = self.random.per_mille(500);
+        let from = if reads_again { client.reader_at } else { client.consumer_at };
         let at = self.owner(id);
         let Some(partition) = self.shards[at].core.partition(id) else { return Ok(()) };
         let from = from.max(partition.log_start);
@@ -219,6 +223,10 @@ impl World {
             let end = self.oracle.read(id, batch)?;
             if let Some(client) = self.clients.get_mut(&id) {
                 client.consumer_at = client.consumer_at.max(end);
+                let base = self.oracle.base_of(id, end);
+                if base.is_some_and(|base| base <= client.reader_at) && client.reader_at < end {
+                    client.reader_at = end;
+                }
             }
         }
         Ok(())
@@ -265,6 +273,7 @@ impl World {
             acks,
             queue: VecDeque::new(),
             consumer_at: Offset(0),
+            reader_at: Offset(0),
         };
         self.clients.insert(id, client);
     }

@@ -124,6 +124,9 @@ impl World {
                 ("roll by time", counts.rolled_by_time),
                 ("checkpoint completed", counts.checkpoints),
                 ("index forgotten", counts.indexes_forgotten),
+                ("read ahead", counts.reads_ahead),
+                ("read ahead used", counts.reads_ahead_used),
+                ("read joined", counts.reads_joined),
                 (
                     "partition stopped",
                     shard.core.partitions().filter(|p| p.stopped_from.is_some()).count() as u64,
@@ -266,6 +269,7 @@ impl World {
             digested_bytes_per_checkpoint: 200 << 10,
             read_bytes: 8 << 10,
             journal_bytes_max: 256 << 10,
+            read_ahead_bytes_max: 64 << 10,
             index_bytes_max: self.profile.index_bytes,
             index_files_from_bytes: 1,
         }
