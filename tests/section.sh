@@ -1,5 +1,5 @@
 # What every section of tests/run shares: packages, counting, and the line that ends it.
-# Sourced by tests/clients/NAME/run and tests/durability/NAME/run.
+# Sourced by tests/clients/NAME/run, and by tests/run for the packages of the durability tests.
 #
 # A section ends with `finish`, which prints `N passed, N failed`. It ends early, with status 77, when it cannot
 # be set up; tests/run counts that as failed unless the section was left out with --without NAME.
