@@ -13,7 +13,6 @@ use kafka_protocol::protocol::StrBytes;
 use super::registry::Api;
 use super::view::{Broker, CLUSTER_OPERATIONS, View};
 use super::{CloseReason, ErrorCode, Request};
-use crate::wire::generated;
 
 /// DescribeCluster.
 pub const API: Api =
@@ -26,8 +25,7 @@ const CONTROLLERS: i8 = 2;
 
 /// Answers a request.
 pub fn handle(request: &Request<'_>, view: &impl View) -> Result<Bytes, CloseReason> {
-    let version = request.version();
-    let body: DescribeClusterRequest = generated::decode(request.frame, request.header.body_at, version)?;
+    let body: DescribeClusterRequest = request.decode()?;
     let response = match body.endpoint_type {
         BROKERS => describe(&body, view),
         CONTROLLERS => refuse(
@@ -38,9 +36,7 @@ pub fn handle(request: &Request<'_>, view: &impl View) -> Result<Bytes, CloseRea
             refuse(ErrorCode::UnsupportedEndpointType, format!("Unsupported endpoint type {other}"))
         }
     };
-    let encoding = request.api.encoding(version);
-    generated::encode(&response, API.name, version, encoding, request.correlation_id())
-        .map_err(|_| CloseReason::Unanswerable)
+    request.encode(&response)
 }
 
 fn describe(body: &DescribeClusterRequest, view: &impl View) -> DescribeClusterResponse {

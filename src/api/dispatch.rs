@@ -91,18 +91,6 @@ pub enum CloseReason {
     Unacknowledged(ErrorCode),
 }
 
-impl CloseReason {
-    /// Kafka's code for it, where a metric or a log wants one; no client sees it.
-    pub const fn error_code(self) -> ErrorCode {
-        match self {
-            Self::UnknownApi { .. } | Self::UnsupportedVersion { .. } => ErrorCode::UnsupportedVersion,
-            Self::Malformed(_) => ErrorCode::InvalidRequest,
-            Self::Unanswerable => ErrorCode::UnknownServerError,
-            Self::Unacknowledged(error) => error,
-        }
-    }
-}
-
 /// Finds what serves a frame, given without its length.
 pub fn dispatch(frame: &[u8]) -> Dispatch<'_> {
     match route(frame) {

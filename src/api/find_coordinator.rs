@@ -14,7 +14,6 @@ use kafka_protocol::protocol::StrBytes;
 use super::registry::Api;
 use super::view::View;
 use super::{CloseReason, ErrorCode, Request};
-use crate::wire::generated;
 
 /// FindCoordinator.
 pub const API: Api =
@@ -30,7 +29,7 @@ const TRANSACTION: i8 = 1;
 /// Answers a request.
 pub fn handle(request: &Request<'_>, view: &impl View) -> Result<Bytes, CloseReason> {
     let version = request.version();
-    let body: FindCoordinatorRequest = generated::decode(request.frame, request.header.body_at, version)?;
+    let body: FindCoordinatorRequest = request.decode()?;
     let found = find(body.key_type, view);
     let response = if version < MANY_KEYS {
         let message = (version >= 1).then_some(found.error_message).flatten();
@@ -44,9 +43,7 @@ pub fn handle(request: &Request<'_>, view: &impl View) -> Result<Bytes, CloseRea
         let coordinators = body.coordinator_keys.into_iter().map(|key| found.clone().with_key(key));
         FindCoordinatorResponse::default().with_coordinators(coordinators.collect())
     };
-    let encoding = request.api.encoding(version);
-    generated::encode(&response, API.name, version, encoding, request.correlation_id())
-        .map_err(|_| CloseReason::Unanswerable)
+    request.encode(&response)
 }
 
 /// The coordinator of keys of a kind, or why there is none.

@@ -24,14 +24,14 @@ use super::registry::Api;
 use super::view::{Broker, CLUSTER_OPERATIONS, Partition, TOPIC_OPERATIONS, Topic, View};
 use super::{CloseReason, ErrorCode, Request};
 use crate::cluster::image::validate_topic_name;
-use crate::wire::{Uuid, generated};
+use crate::wire::Uuid;
 
 /// Metadata.
 pub const API: Api = Api { key: 3, name: "Metadata", advertised: 0..=13, served: 0..=13, flexible_from: 9 };
 
 /// Reads a request's body.
 pub fn decode(request: &Request<'_>) -> Result<MetadataRequest, CloseReason> {
-    Ok(generated::decode(request.frame, request.header.body_at, request.version())?)
+    request.decode()
 }
 
 /// The topics to create before [`handle`] answers, once each. How many may be created at once is the caller's to bound.
@@ -54,9 +54,7 @@ pub fn handle(request: &Request<'_>, body: &MetadataRequest, view: &impl View) -
         Wanted::Names(names) => answer(body, view, named(names, view)),
         Wanted::Ids(ids) => answer(body, view, ids.into_iter().map(|id| by_id(id, view)).collect()),
     };
-    let encoding = request.api.encoding(version);
-    generated::encode(&response, API.name, version, encoding, request.correlation_id())
-        .map_err(|_| CloseReason::Unanswerable)
+    request.encode(&response)
 }
 
 /// What a request asks for, each topic once.
