@@ -1,4 +1,4 @@
-//! The fixed header in front of every archive of ours: it says what a file is before anything in it is trusted.
+//! The fixed header in front of manifests and the root: it says what a file is before anything in it is trusted.
 //!
 //! ```text
 //!  0  magic           8   which kind of file
@@ -34,23 +34,17 @@ pub enum Kind {
     Manifest,
     /// Which manifests and journals make up a directory.
     Root,
-    /// The idempotent producers of partitions.
-    Producers,
-    /// Topics and their partitions.
-    Metadata,
 }
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Kind; 4] = [Kind::Manifest, Kind::Root, Kind::Producers, Kind::Metadata];
+    pub const ALL: [Kind; 2] = [Kind::Manifest, Kind::Root];
 
     /// The first bytes of such a file.
     pub fn magic(self) -> [u8; MAGIC_BYTES] {
         match self {
             Kind::Manifest => *b"CLmanife",
             Kind::Root => *b"CLroot\0\0",
-            Kind::Producers => *b"CLproduc",
-            Kind::Metadata => *b"CLmetada",
         }
     }
 
@@ -59,8 +53,6 @@ impl Kind {
         match self {
             Kind::Manifest => "manifest",
             Kind::Root => "root",
-            Kind::Producers => "producer snapshot",
-            Kind::Metadata => "metadata image",
         }
     }
 }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`batch`] | Kafka's record batches, checked and assigned |
 //! | [`crc`] | CRC-32C, which Kafka's batches carry |
-//! | [`envelope`] | the header before every whole-file record of ours |
+//! | [`envelope`] | the header before manifests and the root |
 //! | [`index`] | the sparse offset and time index of a segment |
 //! | [`journal`] | groups of the commit journal and of staging memory, and their entries |
 //! | [`manifest`] | what a shard had flushed at its last checkpoint |
