@@ -61,6 +61,11 @@ fn names_go_down() {
 }
 
 #[test]
+fn rules_name_what_exists() {
+    hold("rules name what exists", &layers::places(&TREE));
+}
+
+#[test]
 fn libraries_stay_at_home() {
     hold("libraries stay at home", &layers::homes(&TREE));
 }

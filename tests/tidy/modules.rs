@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use crate::lexer::Token;
-use crate::source::{Source, attribute_end, group_end, item_end};
+use crate::source::{Declared, Source, attribute_end, group_end, item_end};
 use crate::tree::{Report, Tree};
 
 /// Packages of the repository, as prefixes of paths.
@@ -44,8 +44,26 @@ fn is_root(path: &str) -> bool {
     })
 }
 
+/// Files that are compiled for tests alone: a `mod` under `#[cfg(test)]` leads there.
+pub(crate) fn test_files(sources: &[Source<'_>]) -> BTreeSet<String> {
+    let declared = |source: &Source<'_>| children_where(source, |declared| declared.test);
+    let mut waiting: Vec<String> = sources.iter().flat_map(declared).collect();
+    let mut found = BTreeSet::new();
+    while let Some(path) = waiting.pop() {
+        let Some(source) = sources.iter().find(|source| source.path == path) else { continue };
+        if found.insert(path) {
+            waiting.extend(children(source));
+        }
+    }
+    found
+}
+
 /// The files that the `mod` declarations of a file may stand for.
 fn children(source: &Source<'_>) -> Vec<String> {
+    children_where(source, |_| true)
+}
+
+fn children_where(source: &Source<'_>, is_wanted: impl Fn(&Declared<'_>) -> bool) -> Vec<String> {
     let (folder, name) = source.path.rsplit_once('/').unwrap_or(("", source.path));
     let own = match name {
         "mod.rs" => folder.to_owned(),
@@ -53,7 +71,7 @@ fn children(source: &Source<'_>) -> Vec<String> {
         _ => format!("{folder}/{}", name.trim_end_matches(".rs")),
     };
     let mut files = Vec::new();
-    for declared in source.declared() {
+    for declared in source.declared().iter().filter(|declared| is_wanted(declared)) {
         let below = [&[own.as_str()], &declared.within[..]].concat().join("/");
         match declared.file {
             Some(file) if declared.within.is_empty() => files.push(format!("{folder}/{file}")),
