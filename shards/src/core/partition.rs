@@ -204,7 +204,7 @@ impl Partition {
         self.segments.get_mut(at)
     }
 
-    /// The offset behind the last batch of the segment at `base`'s bytes.
+    /// Where the bytes of the segment at `base` end, on disk or not. Bytes from its start.
     pub fn segment_end(&self, base: Offset) -> Option<u64> {
         let at = self.segments.binary_search_by_key(&base, |s| s.base).ok()?;
         Some(self.segments[at].length)
