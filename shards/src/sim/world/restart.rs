@@ -64,10 +64,7 @@ impl World {
         self.check_reported(flipped, None)?;
         self.count_recovery(&report);
         self.start_shards(opened, report.epoch);
-        let writes = std::mem::take(&mut self.late_writes);
-        for (path, position, bytes) in writes {
-            self.disk.write(&path, position, &bytes, || true);
-        }
+        self.land_late_writes();
         let Some(loss) = loss else { return Ok(()) };
         for id in self.known.clone() {
             let loss = remembered.get(&id).copied().unwrap_or(loss);
@@ -80,6 +77,13 @@ impl World {
             forgotten.is_fresh = false;
         }
         Ok(())
+    }
+
+    /// What the dead process had in flight lands now, if the rule that waits for it is broken.
+    fn land_late_writes(&mut self) {
+        for (path, position, bytes) in std::mem::take(&mut self.late_writes) {
+            self.disk.write(&path, position, &bytes, || true);
+        }
     }
 
     /// The metadata store knows some logs again that it had forgotten, and forgets one. Gives back what may be missing of
