@@ -279,10 +279,14 @@ impl Shard {
     }
 
     fn write_index(&mut self, file: SegmentFile) {
-        let Some(segment) = self.segment_of(file) else { return };
-        if !segment.index.is_whole(segment.length) || segment.index.is_on_disk(segment.length) {
+        let Some(partition) = self.partitions.get(&file.partition) else { return };
+        let found = partition.segments.binary_search_by_key(&file.base, |s| s.base);
+        let Ok(segment) = found.map(|at| &partition.segments[at]) else { return };
+        // It may have grown beyond what the manifest vouches for while its files were read.
+        if !segment.index.is_whole(segment.length) || !self.is_index_due(partition, segment) {
             return;
         }
+        let Some(segment) = self.segment_of(file) else { return };
         let index = Box::new(segment.index.lend());
         let operation = self.operations.begin(Purpose::IndexWrite(file));
         self.indexes.writes_in_flight += 1;
