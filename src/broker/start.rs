@@ -45,6 +45,7 @@ use crate::cluster::image::{
 };
 use crate::cluster::store::{DirectoryFiles, EmbeddedStore, MetadataStore, Options, Revision};
 use crate::config::{self, Address, Settings};
+use crate::errors::Page;
 
 /// The longest journal group, and a chunk of staging memory. Bytes.
 const GROUP_BYTES_MAX: u64 = 2 << 20;
@@ -103,7 +104,10 @@ async fn run(settings: Rc<Settings>, mut directory: DataDirectory, start: Start)
     finish_deletions(&directory, &metadata).await?;
     let staging = match &staging_folder {
         Ok(folder) => create_staging(folder, &settings, report.epoch),
-        Err(error) => Err(error.to_string()),
+        Err(error) => {
+            warn_of_no_staging(error);
+            Err(error.to_string())
+        }
     };
     let staging_line = staging.as_ref().map(|_| STAGING_PATH.to_owned()).map_err(Clone::clone);
     let (shards, followed) = seeds(opened, staging.ok());
@@ -353,6 +357,11 @@ fn recover(
     Ok(recovery::open(&mut disk, &opening)?)
 }
 
+fn warn_of_no_staging(error: &staging_file::Error) {
+    let see = Page::StagingTooSmall.path();
+    tracing::warn!(%error, see, "acks=1 waits for the flush: there is no staging memory");
+}
+
 /// A staging file for each shard, or why there is none: then acks=1 waits for the flush.
 fn create_staging(
     folder: &StagingFolder,
@@ -366,7 +375,7 @@ fn create_staging(
         match folder.create(ShardIndex(shard), epoch, staging_chunks(settings), chunk) {
             Ok(file) => created.push(file),
             Err(error) => {
-                tracing::warn!(%error, "acks=1 waits for the flush: there is no staging memory");
+                warn_of_no_staging(&error);
                 created.drain(..).for_each(StagingFile::discard);
                 failed = Some(error.to_string());
                 break;

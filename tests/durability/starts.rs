@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use crate::broker::Home;
+use crate::load::{self, LOGS, Load};
 
 /// Lets a program run without io_uring: a filter answers the call that makes a ring with EPERM.
 const WITHOUT_IO_URING: &str = r#"
@@ -78,4 +80,30 @@ fn staging(directory: &Path) -> Vec<String> {
     let names = fs::read_dir("/dev/shm").expect("every Linux has it");
     let names = names.map(|entry| entry.expect("as before").file_name().to_string_lossy().into_owned());
     names.filter(|name| name.contains(id)).collect()
+}
+
+/// The broker in a world of its own, whose memory for staging files has room for none.
+fn without_staging() -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("without-staging.sh");
+    let program = env!("CARGO_BIN_EXE_corelane");
+    let mounted = "mount -t tmpfs -o size=1m tmpfs /dev/shm";
+    let script =
+        format!("#!/bin/sh\nexec unshare -m sh -c '{mounted} && exec \"$@\"' sh '{program}' \"$@\"\n");
+    fs::write(&path, script).expect("the target directory is writable");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    path
+}
+
+#[test]
+fn a_broker_without_room_for_staging_serves_and_says_so() {
+    let mut home = Home::new("without-staging").running(without_staging());
+    let broker = home.start();
+    assert!(broker.said().contains("docs/errors/staging-too-small.md"), "{}", broker.said());
+    load::create_topics(broker.address());
+    let mut load = Load::new(7);
+    let running = load.start(broker.address(), [0; LOGS]);
+    running.await_acks(50);
+    load = running.finish();
+    assert_eq!(load.take_refusals(), Vec::<String>::new());
+    assert!(broker.stop().success());
 }
