@@ -4,9 +4,11 @@ mod driver;
 
 use corelane_shards::core::effect::{Effect, StopReason, Tag};
 use corelane_shards::core::{Acks, AppendError, Config, FetchError, Tuning};
+use corelane_shards::format::batch::{assign, fixture};
+use corelane_shards::format::index::SparseIndex;
 use corelane_shards::format::manifest;
 use corelane_shards::limits::{BLOCK_BYTES, CHECKPOINT_FLUSHES_IN_FLIGHT, LAZY_RUNS_IN_FLIGHT};
-use corelane_shards::types::{Offset, ProducerId};
+use corelane_shards::types::{LeaderEpoch, Offset, Position, ProducerEpoch, ProducerId, Sequence, Timestamp};
 use driver::{Driver, Size, config, id, tuning};
 
 /// The slab was full of large batches on their way to the disk; the attempt to make room forgot every one of them, and runs
@@ -249,6 +251,20 @@ fn an_idle_shard_vouches_once_for_its_last_batches() {
     assert_eq!(groups, [(BLOCK_BYTES, 0), (BLOCK_BYTES, 1)], "blocks and what each says is durable");
 }
 
+/// The wall clock was set back while a shard fell idle: it took itself for busy, and vouched for nothing, until the time
+/// was reached again.
+#[test]
+fn a_clock_that_is_set_back_puts_no_vouching_off() {
+    let mut shard =
+        Driver::new(Size { group: 64 << 10, journal: 1 << 20, chunks: 8, slab: 8 << 20 }, tuning());
+    shard.create(1);
+    shard.append(1, 100, Acks::All).expect("there is room");
+    shard.now -= 500_000;
+    shard.rest(300);
+    assert_eq!(shard.answers, [Ok(())]);
+    assert_eq!(shard.core.counts().groups, 2, "the batch's and the one that vouches for it");
+}
+
 /// A log that failed kept a broker that was told to stop from ever ending.
 #[test]
 fn a_failed_log_hinders_no_stop() {
@@ -423,4 +439,47 @@ fn a_leader_ack_is_there_when_the_append_returns() {
     assert_eq!((shard.answered_at_once, shard.answers.len()), (1, 1), "a large batch waits for its write");
     shard.rest(10);
     assert_eq!((shard.answered_at_once, shard.answers.len()), (1, 3), "each is answered once");
+}
+
+/// A damaged batch behind the place that an index's files named was blamed on them, though what they named was there: they
+/// were let go of, and nothing behind the damage could be found any more.
+#[test]
+fn damage_behind_the_place_an_index_names_costs_only_its_batch() {
+    const BATCHES: i64 = 200;
+    const DAMAGED: i64 = 152;
+    let mut shard =
+        Driver::new(Size { group: 16 << 10, journal: 1 << 20, chunks: 4, slab: 8 << 20 }, tuning());
+    let (mut bytes, mut index) = (Vec::new(), SparseIndex::new(Offset(0)));
+    for offset in 0..BATCHES {
+        let header = fixture::Header::idempotent(ProducerId::NONE, ProducerEpoch(-1), Sequence(-1));
+        let mut batch = fixture::batch(&header, &[vec![1; 900]]);
+        assign(&mut batch, Offset(offset), LeaderEpoch(1));
+        let length = u32::try_from(batch.len()).expect("small");
+        let position = Position(u32::try_from(bytes.len()).expect("small"));
+        index.append(Offset(offset), position, length, Timestamp(0));
+        if offset == DAMAGED {
+            batch[7] ^= 1;
+        }
+        bytes.extend(batch);
+    }
+    let segment = manifest::Segment { base: 0, length: bytes.len() as u64, max_timestamp: 0, created: 0 };
+    let part = manifest::Partition {
+        end: BATCHES,
+        segments: vec![segment],
+        tail_fragment: bytes[bytes.len() / BLOCK_BYTES * BLOCK_BYTES..].to_vec(),
+        epochs: vec![manifest::Epoch { epoch: 1, start: 0 }],
+        ..manifest::Partition::empty(id(1))
+    };
+    shard.core.open_partition(&part, config());
+    shard.files = Some((bytes, index));
+    let mut answered = |offset| {
+        let answer = shard.core.fetch(id(1), Offset(offset), 1000, Tag(1)).expect("the offset is there");
+        assert!(answer.is_none(), "it has to be read");
+        shard.take();
+        while shard.complete(|_| Some(true)) > 0 {}
+        shard.fetched.pop().expect("it was answered").map(|fetched| fetched.batches.len())
+    };
+    assert_eq!(answered(DAMAGED), Err(FetchError::Damaged));
+    assert_eq!(answered(DAMAGED + 20), Ok(1));
+    assert_eq!(answered(DAMAGED - 20), Ok(1));
 }

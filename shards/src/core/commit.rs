@@ -27,7 +27,8 @@ impl Shard {
         if self.stopped.is_some() {
             return;
         }
-        let is_quiet = now - self.quiet_since >= VOUCH_AFTER_MS;
+        // The clock may be set back: a time that is still to come says nothing.
+        let is_quiet = now.abs_diff(self.quiet_since) >= VOUCH_AFTER_MS.unsigned_abs();
         if is_quiet
             && self.journal.is_idle()
             && self.journal.last_is_unvouched()

@@ -344,7 +344,8 @@ impl Shard {
             Scanned::Damaged(..) if read.may_be_old => {
                 self.read(read, self.read_bytes(read.bytes_max)).map(|()| None)
             }
-            Scanned::Damaged(..) if read.is_hinted && noted.is_empty() => {
+            // A batch that was where the files said clears them of what lies behind it.
+            Scanned::Damaged(_, position) if read.is_hinted && position == read.place.position => {
                 self.read_without_files(read).map(|()| None)
             }
             Scanned::Damaged(expected, position) => {

@@ -7,6 +7,7 @@ use corelane_shards::core::effect::{Completion, Effect, OperationError, Tag};
 use corelane_shards::core::journal::{FlushMethod, Geometry, Start};
 use corelane_shards::core::{Acks, AppendError, Config, FetchError, Fetched, Rules, Shard, Tuning};
 use corelane_shards::format::batch::{TimestampType, fixture};
+use corelane_shards::format::index::SparseIndex;
 use corelane_shards::format::manifest::{Manifest, Tail};
 use corelane_shards::memory::{Mapping, Slab, Staging};
 use corelane_shards::types::{
@@ -33,6 +34,8 @@ pub struct Driver {
     pub removed: Vec<PartitionId>,
     pub room: usize,
     pub now: i64,
+    /// The bytes of the only segment that can be read, and what the files of its index say; without, nothing is there.
+    pub files: Option<(Vec<u8>, SparseIndex)>,
 }
 
 /// The log of topic number `n`.
@@ -82,6 +85,7 @@ impl Driver {
             removed: Vec::new(),
             room: 0,
             now: 1_000_000,
+            files: None,
         }
     }
 
@@ -140,12 +144,19 @@ impl Driver {
                     self.manifests.push(*manifest);
                     (operation, None)
                 }
-                Effect::ReadSegment { operation, mut buffer, .. } => {
-                    // A file that ends before the place asked for.
-                    buffer.set_length(0);
+                Effect::ReadSegment { operation, position, mut buffer, .. } => {
+                    // Without files, one that ends before the place asked for.
+                    let bytes = self.files.as_ref().map_or(&[][..], |(bytes, _)| bytes);
+                    let start = usize::try_from(position).expect("small").min(bytes.len());
+                    let length = buffer.len().min(bytes.len() - start);
+                    buffer[..length].copy_from_slice(&bytes[start..start + length]);
+                    buffer.set_length(length);
                     (operation, Some(buffer))
                 }
-                Effect::ReadIndex { operation, .. } => (operation, None),
+                Effect::ReadIndex { operation, .. } => {
+                    index = self.files.as_ref().map(|(_, index)| Box::new(index.clone()));
+                    (operation, None)
+                }
                 Effect::WriteIndex { operation, index: written, .. } => {
                     index = Some(written);
                     (operation, None)
