@@ -3,7 +3,7 @@
 use std::io;
 
 use corelane_shards::core::recovery;
-use corelane_shards::directory::OpenError;
+use corelane_shards::directory::{OpenError, staging_file};
 use corelane_shards::net::BindError;
 use corelane_shards::runtime;
 
@@ -25,6 +25,9 @@ pub enum Error {
     /// The data directory cannot be used.
     #[error(transparent)]
     Directory(#[from] OpenError),
+    /// Another process runs on a copy of the data directory, or on its original; the logs and metadata were not changed.
+    #[error(transparent)]
+    Staging(#[from] staging_file::Error),
     /// The metadata store cannot be opened.
     #[error("the metadata cannot be read: {0}")]
     Store(#[from] store::Error),
@@ -69,6 +72,7 @@ impl Explained for Error {
             Error::Listen { .. } => Page::PortTaken,
             Error::Shards(runtime::Error::Bind(error)) => page_of_listener(error),
             Error::Directory(error) => page_of_directory(error),
+            Error::Staging(_) => Page::DirectoryLocked,
             Error::Shards(error) if says(error, "memlock") => Page::MemlockTooLow,
             Error::Shards(error) if says(error, "io_uring") => Page::IoUringDisabled,
             Error::Store(_) | Error::Metadata(_) | Error::Recovery(_) => Page::DirectoryDamaged,

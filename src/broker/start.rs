@@ -90,9 +90,12 @@ async fn run(settings: Rc<Settings>, mut directory: DataDirectory, start: Start)
     let admin_address = admin.local_addr().map_err(Error::system("reading the admin listener's address"))?;
     let source = BrokerSource::starting("recovering");
     spawn_local(serve_admin(admin, source.clone())?);
+    let staging_folder = StagingFolder::open(Path::new(STAGING_PATH), directory.format().directory);
+    if let Ok(folder) = &staging_folder {
+        refuse_copy(folder)?;
+    }
     let metadata = open_metadata(&directory, &settings).await?;
     let (metadata, epoch) = metadata;
-    let staging_folder = StagingFolder::open(Path::new(STAGING_PATH), directory.format().directory);
     let (opened, report) = recover(
         &directory,
         &settings,
@@ -360,6 +363,15 @@ fn recover(
 fn warn_of_no_staging(error: &staging_file::Error) {
     let see = Page::StagingTooSmall.path();
     tracing::warn!(%error, see, "acks=1 waits for the flush: there is no staging memory");
+}
+
+/// Refuses to run beside another process on a copy of this data directory. Whatever else is wrong with the folder shows when
+/// files are read from it or made in it.
+fn refuse_copy(folder: &StagingFolder) -> Result<(), Error> {
+    match folder.check_unused() {
+        Err(error) if !error.is_lack_of_memory() => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 /// A staging file for each shard, or why there is none: then acks=1 waits for the flush.

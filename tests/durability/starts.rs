@@ -44,6 +44,27 @@ fn a_start_that_the_system_refuses_changes_nothing() {
     assert!(home.start().stop().success());
 }
 
+/// A copy of a directory that was stopped cleanly has nothing in memory to ask for, and was started beside its original,
+/// whose staging files it took away at its own end: a kill of the original then cost what acks=1 had promised.
+#[test]
+fn a_copy_beside_its_original_is_refused() {
+    let mut home = Home::new("copied");
+    assert!(home.start().stop().success(), "there is a directory to be copied");
+    let copy = home.data().with_file_name("copy");
+    let copied = Command::new("cp").arg("-a").args([home.data(), copy.as_path()]).status();
+    assert!(copied.expect("it can be run").success());
+    let original = home.start();
+    let in_memory = staging(&copy);
+    assert!(!in_memory.is_empty(), "the original has staging memory");
+    let output = serve(&["timeout", "10"], &copy, 0);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("directory-locked"), "{said}");
+    assert_eq!(staging(&copy), in_memory, "what the original has in memory");
+    assert!(original.stop().success());
+    let output = serve(&["timeout", "-s", "INT", "5"], &copy, 0);
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("directory-locked"), "alone it may run");
+}
+
 fn serve(around: &[&str], data: &Path, port: u16) -> Output {
     let program = env!("CARGO_BIN_EXE_corelane");
     let listener = format!("PLAINTEXT://127.0.0.1:{port}");

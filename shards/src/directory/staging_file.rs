@@ -136,6 +136,19 @@ impl StagingFolder {
         Ok(Some(bytes))
     }
 
+    /// Refuses if another process uses a file of this directory: it runs on a copy of it, or on the original of this copy.
+    /// A directory that was stopped cleanly has nothing to read back, and would not notice.
+    pub fn check_unused(&self) -> Result<(), Error> {
+        for own in self.own_files()? {
+            let path = self.path.join(&own.name);
+            let Some((file, _)) = open_own(&path)? else { continue };
+            if !lock(&file, ENDING_WAIT).map_err(naming("locking", &path))? {
+                return Err(Error::InUse(path));
+            }
+        }
+        Ok(())
+    }
+
     /// A new file for a shard of the opening that stamps `epoch`, whose manifests are durable. All its space is taken, so
     /// that no store into it can fail later.
     ///
@@ -500,7 +513,9 @@ mod tests {
         let scratch = Scratch::new();
         let _original = scratch.0.create(SHARD, EPOCH, 1, CHUNK).unwrap();
         let error = scratch.0.read(SHARD).unwrap_err();
-        assert!(matches!(error, Error::InUse(_)) && !error.is_lack_of_memory(), "{error}");
+        assert!(matches!(error, Error::InUse(_)), "{error}");
+        let error = scratch.0.check_unused().unwrap_err();
+        assert!(matches!(error, Error::InUse(_)), "{error}");
         let error = scratch.0.create(SHARD, EPOCH, 1, CHUNK).unwrap_err();
         assert!(matches!(error, Error::InUse(_)), "{error}");
     }
