@@ -5,19 +5,16 @@
 #[allow(dead_code, reason = "each bench needs a part of it")]
 mod support;
 
-use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 use support::batches::{SIZES, batch};
 use support::heart::{Heart, log};
 
-/// Records of 1 KiB in a large batch, and how many such batches a shard takes in a row.
-const LARGE_RECORDS: usize = 1000;
-const LARGE_BATCHES: u64 = 16;
-
-/// One batch for each turn: a single producer that waits for each answer. By value through the journal.
+/// One batch for each turn: a single producer that waits for each answer. Small ones by value through the journal, the large
+/// one straight to its segment, in memory that earlier ones had to leave.
 fn one_by_one(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("append, a batch a turn");
-    for (name, records, value_bytes) in SIZES.into_iter().filter(|size| size.1 < LARGE_RECORDS) {
+    for (name, records, value_bytes) in SIZES {
         let batch = batch(records, value_bytes);
         let (mut heart, mut appended) = (Heart::new(1), 0);
         group.throughput(Throughput::Bytes(batch.len() as u64));
@@ -30,23 +27,6 @@ fn one_by_one(criterion: &mut Criterion) {
         });
         assert_appended(&heart, appended, appended * records as u64);
     }
-}
-
-/// Large batches, which go to their segment directly, in memory that no batch before them used.
-fn large(criterion: &mut Criterion) {
-    let batch = batch(LARGE_RECORDS, 1 << 10);
-    let mut group = criterion.benchmark_group("append, large batches a turn each");
-    group.throughput(Throughput::Bytes(LARGE_BATCHES * batch.len() as u64));
-    group.bench_function(BenchmarkId::from_parameter("1 MiB"), |bencher| {
-        let append_all = |heart: &mut Heart| {
-            for _ in 0..LARGE_BATCHES {
-                heart.append(log(0), &batch);
-                heart.turn(|_, _| {});
-            }
-            assert_appended(heart, LARGE_BATCHES, LARGE_BATCHES * LARGE_RECORDS as u64);
-        };
-        bencher.iter_batched_ref(|| Heart::new(1), append_all, BatchSize::PerIteration);
-    });
 }
 
 /// Many batches for each turn, each to a log of its own: what a group commit shares.
@@ -74,5 +54,5 @@ fn assert_appended(heart: &Heart, appended: u64, records: u64) {
     assert_eq!(end.get().unsigned_abs(), records);
 }
 
-criterion_group!(benches, one_by_one, together, large);
+criterion_group!(benches, one_by_one, together);
 criterion_main!(benches);

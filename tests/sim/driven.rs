@@ -49,6 +49,29 @@ fn a_slab_full_of_large_writes_empties_again() {
     );
 }
 
+/// Large batches filled the slab, each kept there by the fragments before its whole blocks, which were too few to be written
+/// and which nothing else asked for: every later large append was refused as busy for ever, and so was every read.
+#[test]
+fn large_batches_that_wait_for_their_fragments_leave_the_slab() {
+    let tuning = Tuning { lazy_write_bytes: 1 << 40, ..tuning() };
+    for logs in [1, 7] {
+        let mut shard =
+            Driver::new(Size { group: 64 << 10, journal: 8 << 20, chunks: 64, slab: 1 << 20 }, tuning);
+        (1..=logs).for_each(|n| shard.create(n));
+        for round in 0..100 {
+            let refused = (0..20).take_while(|_| {
+                let refused = shard.append(1 + round % logs, 30_000, Acks::All).is_err();
+                shard.rest(3);
+                refused
+            });
+            assert!(refused.count() < 20, "append {round} of {logs} logs finds no room");
+        }
+        shard.rest(10);
+        assert_eq!(shard.answers, vec![Ok(()); 100]);
+        assert_eq!((shard.manifests.len(), shard.core.counts().chunks_evicted), (0, 0), "nothing else asked");
+    }
+}
+
 /// A consumer that took what it fetched and did not read it held the staging chunks that this lay in, and appends stopped.
 #[test]
 fn a_slow_consumer_stops_no_append() {

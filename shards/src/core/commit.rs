@@ -179,7 +179,7 @@ impl Shard {
 
     /// Memory for a run, or for a shorter one: of the slab, or else of the reserve, which readers never hold.
     fn take_run_memory(&mut self, id: PartitionId, mut run: Run) -> Option<(Run, AlignedBuffer)> {
-        if let Some(buffer) = self.take_memory(run.buffer_bytes) {
+        if let Some(buffer) = self.take_memory_at_hand(run.buffer_bytes) {
             return Some((run, buffer));
         }
         let mut bytes_max = run.buffer_bytes as u64;

@@ -57,7 +57,7 @@ pub struct Partition {
     pub is_frozen: bool,
     /// The last batch of a run in reserved memory: up to it, batches leave the cache when they are on disk.
     pub drop_when_written: Option<Offset>,
-    /// Up to where a checkpoint wants the log on disk.
+    /// Up to where a checkpoint, or whoever needs memory, wants the log on disk.
     pub lazy_target: Option<Offset>,
     /// Where each leader epoch begins.
     pub epochs: Vec<(LeaderEpoch, Offset)>,

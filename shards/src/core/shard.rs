@@ -430,8 +430,18 @@ impl Shard {
         }
     }
 
-    /// Slab memory, at the cost of what was read ahead and then of the oldest cached batches if it must be.
+    /// Slab memory, at the cost of what was read ahead and then of the oldest cached batches if it must be. Whoever gets none
+    /// may try again when there is room: what stands in the way is on its way to the disk by then.
     pub(super) fn take_memory(&mut self, bytes: usize) -> Option<AlignedBuffer> {
+        let taken = self.take_memory_at_hand(bytes);
+        if taken.is_none() {
+            self.write_oldest_cached();
+        }
+        taken
+    }
+
+    /// The same, for what writes to the disk itself.
+    pub(super) fn take_memory_at_hand(&mut self, bytes: usize) -> Option<AlignedBuffer> {
         let mut taken = self.slab.take(bytes);
         while taken.is_none() && self.aheads.drop_oldest() {
             taken = self.slab.take(bytes);
@@ -449,6 +459,22 @@ impl Shard {
         }
         kept.into_iter().rev().for_each(|entry| self.cache_order.push_front(entry));
         taken
+    }
+
+    /// Has the log written whose batches lie in slab memory longest and that nobody has asked for: a large batch leaves
+    /// memory when the fragments before it are on disk too, and these alone are too few to be written by themselves.
+    fn write_oldest_cached(&mut self) {
+        for (id, _) in &self.cache_order {
+            let Some(partition) = self.partitions.get_mut(id).filter(|p| p.can_be_flushed()) else {
+                continue;
+            };
+            let target = Some(partition.end.min(partition.given_up_from()));
+            if partition.lazy_target < target {
+                partition.lazy_target = target;
+                self.unsettled.insert(*id);
+                return;
+            }
+        }
     }
 
     pub(super) fn answer_append(&mut self, id: PartitionId, waiting: Waiting) {
